@@ -1,0 +1,2 @@
+//! examples/orders-axum
+fn main() {}

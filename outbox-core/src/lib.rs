@@ -1,0 +1,80 @@
+//! The contracts of the outbox: the message, and the traits that stores, transports and writers implement.
+//!
+//! This crate knows no database, no broker and no runtime. Everything that does is an adapter:
+//!
+//! ```text
+//!  your transaction ──▶ OutboxWriter ──▶ outbox table ──▶ OutboxStore ──▶ relay ──▶ Transport ──▶ broker
+//! ```
+//!
+//! # A message
+//!
+//! ```
+//! use outbox_core::OutboxMessage;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let message = OutboxMessage::json("orders.placed", &serde_json::json!({ "order": 7, "total": 1290 }))?
+//!     .ordering_key("order-7")
+//!     .header("tenant", "acme")
+//!     .build()?;
+//! assert_eq!(message.topic().as_str(), "orders.placed");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every limit is checked by [`MessageBuilder::build`], before any SQL: a row that can never be published is
+//! refused where the caller can still do something about it.
+
+#![forbid(unsafe_code)]
+
+mod headers;
+mod id;
+mod limits;
+mod message;
+mod message_error;
+mod ordering_key;
+mod topic;
+
+mod writer;
+
+mod admin;
+mod lease;
+mod outcome;
+mod row;
+mod shard;
+mod store;
+mod store_error;
+
+mod publish_error;
+mod transport;
+mod wakeup;
+
+mod inbox;
+
+pub use admin::{
+    DeadLetter, DeadLetterQuery, Migration, OperatorAction, OutboxAdmin, OutboxStats, RelayInfo, SchemaDrift,
+    ShardInfo,
+};
+pub use headers::{Headers, RESERVED_HEADER_PREFIXES};
+pub use id::MessageId;
+pub use inbox::{Admission, InboxStore};
+pub use lease::{Lease, LeaseRequest, LeasedShard};
+pub use limits::Limits;
+pub use message::{MessageBuilder, OutboxMessage, StoredParts};
+pub use message_error::MessageError;
+pub use ordering_key::OrderingKey;
+pub use outcome::{DeadReason, Outcome};
+pub use publish_error::{PublishError, PublishErrorKind};
+pub use row::{Lane, RowId, Seq, StoredMessage};
+pub use shard::{Epoch, Fence, RelayId, ShardId, ShardSet};
+pub use store::{
+    Claim, ClaimRequest, ClaimSource, DuePosition, HoldState, KeyHold, LateCommitMark, OperatorRequest,
+    OutboxStore, Scope, Settled, StoreCapabilities,
+};
+pub use store_error::{BoxError, StoreError, StoreErrorKind};
+pub use topic::{Topic, TopicFilter, TopicPattern};
+pub use transport::{Transport, TransportCapabilities};
+pub use wakeup::Wakeup;
+pub use writer::{BlockingOutboxWriter, OutboxWriter};
+
+/// Re-exported because it is part of the public interface: payloads are [`bytes::Bytes`].
+pub use bytes;
