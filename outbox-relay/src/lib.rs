@@ -1,1 +1,35 @@
-//! outbox-relay
+//! The relay: delivers what is in an outbox, from any [`outbox_core::OutboxStore`] to any [`outbox_core::Transport`].
+//!
+//! * **At least once.** A row is deleted after the broker confirmed it, never before.
+//! * **In order.** Messages with the same key are first delivered in the order of their rows, each only after the one
+//!   before it is confirmed.
+//! * **Several relays** share the shards by leases in the database. A relay that lost its lease can't settle anything.
+//! * **An outage is not a failure.** While a broker is away nothing is tried, deferred or given up.
+//!
+//! See [`Relay`] to start one, and [`RelayConfig`] for every setting.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod handle;
+mod policy;
+mod relay;
+mod stats;
+mod waker;
+
+mod breaker;
+mod decide;
+mod destination;
+mod health;
+mod leases;
+mod poller;
+
+pub use config::{ConfigError, PollConfig, RelayConfig};
+pub use decide::{Attempt, Situation, Transition, decide};
+pub use error::RelayError;
+pub use handle::RelayHandle;
+pub use policy::{OnDead, RetryPolicy, TopicPolicies};
+pub use relay::Relay;
+pub use stats::RelayStats;
+pub use waker::Waker;

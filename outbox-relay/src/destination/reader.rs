@@ -1,0 +1,327 @@
+use std::time::Duration;
+
+use outbox_core::{DuePosition, LateCommitMark, RowId, Seq};
+use tokio::time::Instant;
+
+use super::queue::Queue;
+
+/// Where the next read begins, and when the reads that look back are due.
+///
+/// * The **cursor** is a short cut: fresh rows are read forward from it, never from the start of the table.
+/// * The **sweep** looks at what lies between the low mark and the cursor: rows that became visible after a later one
+///   had been read. It compares numbers and reads only what is not in memory.
+/// * The **low mark** moves once no transaction is left that could commit below it and one more sweep has run.
+/// * The **backstop** looks at the whole table, a page at a time, whatever is believed about it: restored dumps, reset
+///   sequences, prepared transactions.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    config: ReaderConfig,
+    cursor: Seq,
+    /// Set when the cursor goes back while a read is under way, whose end must then not move it forward.
+    rewound: bool,
+    /// Whether the last look forward found the end.
+    at_end: bool,
+    low: Seq,
+    mark: Option<Mark>,
+    sweep: Option<Sweep>,
+    sweep_at: Instant,
+    backstop: Option<Seq>,
+    backstop_at: Instant,
+    /// What a sweep found that is not in memory.
+    missing: Vec<Seq>,
+    due_after: Option<DuePosition>,
+    due_at: Option<Instant>,
+    due_check_at: Instant,
+    requests_at: Instant,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ReaderConfig {
+    pub(crate) late_commits: bool,
+    pub(crate) sweep_interval: Duration,
+    pub(crate) backstop_interval: Duration,
+    /// Numbers per page of a sweep.
+    pub(crate) page: usize,
+    /// How often operators' requests are looked for.
+    pub(crate) requests_interval: Duration,
+}
+
+#[derive(Debug)]
+struct Mark {
+    mark: LateCommitMark,
+    over: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sweep {
+    after: Seq,
+    upto: Seq,
+    started: Instant,
+    /// Whether the mark had passed when it began: then it is the last one that is needed up to the mark.
+    last_for_mark: bool,
+}
+
+/// A read to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Look {
+    Fresh { after: Seq },
+    Missing { seqs: Vec<Seq> },
+    Mark,
+    MarkOver { mark: LateCommitMark },
+    Sweep { after: Seq, upto: Seq },
+    Backstop { after: Seq, upto: Seq },
+    Due { after: Option<DuePosition> },
+    NextDue,
+    Requests,
+}
+
+/// A sweep may take a twentieth of the time; beyond that it runs less often, up to this.
+const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// A page of the backstop per second: 5,000 rows a second cost next to nothing.
+const BACKSTOP_PAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// The time of the next due row is known from the rows this relay deferred; this is for those it did not.
+const DUE_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+
+impl Reader {
+    pub(crate) fn new(config: ReaderConfig, now: Instant) -> Self {
+        Self {
+            cursor: 0,
+            rewound: false,
+            at_end: false,
+            low: 0,
+            mark: None,
+            sweep: None,
+            sweep_at: now + config.sweep_interval,
+            backstop: None,
+            backstop_at: now + config.backstop_interval,
+            missing: Vec::new(),
+            due_after: None,
+            due_at: None,
+            due_check_at: now,
+            requests_at: now,
+            config,
+        }
+    }
+
+    /// The table is read from the start: a shard was gained, or rows were given up. Rows in memory are recognised.
+    pub(crate) fn rewind(&mut self, now: Instant) {
+        self.cursor = 0;
+        self.rewound = true;
+        self.at_end = false;
+        self.due_after = None;
+        self.due_check_at = now;
+        self.requests_at = now;
+    }
+
+    /// Whether everything that was visible and due has been read.
+    pub(crate) fn is_at_end(&self, now: Instant) -> bool {
+        let none_due = self.due_at.is_none_or(|at| at > now) && self.due_check_at > now;
+        self.at_end && self.missing.is_empty() && none_due
+    }
+
+    pub(crate) fn falls_due(&mut self, at: Instant) {
+        self.due_at = Some(self.due_at.map_or(at, |known| known.min(at)));
+    }
+
+    /// The look back or aside that is due now, if any; forward looks are up to the poller.
+    pub(crate) fn next_look(&mut self, now: Instant, room: usize) -> Option<Look> {
+        if !self.missing.is_empty() && room > 0 {
+            let rest = self.missing.split_off(self.missing.len().min(room));
+            let seqs = std::mem::replace(&mut self.missing, rest);
+            return Some(Look::Missing { seqs });
+        }
+        if room > 0 && self.due_at.is_some_and(|at| at <= now) {
+            return Some(Look::Due {
+                after: self.due_after,
+            });
+        }
+        if self.due_check_at <= now {
+            return Some(Look::NextDue);
+        }
+        if self.requests_at <= now {
+            return Some(Look::Requests);
+        }
+        if let Some(look) = self.next_sweep(now) {
+            return Some(look);
+        }
+        if self.backstop_at <= now {
+            let after = self.backstop.unwrap_or(0);
+            return Some(Look::Backstop {
+                after,
+                upto: self.cursor,
+            });
+        }
+        None
+    }
+
+    fn next_sweep(&mut self, now: Instant) -> Option<Look> {
+        if let Some(Sweep { after, upto, .. }) = self.sweep {
+            return Some(Look::Sweep { after, upto });
+        }
+        // Nothing can be late below the low mark, and nothing above the cursor is late.
+        if !self.config.late_commits || self.low >= self.cursor || self.sweep_at > now {
+            return None;
+        }
+        match &mut self.mark {
+            None => Some(Look::Mark),
+            Some(Mark { over: false, mark }) if !mark.holders.is_empty() => {
+                Some(Look::MarkOver { mark: mark.clone() })
+            }
+            Some(mark) => {
+                mark.over = true;
+                Some(self.start_sweep(now))
+            }
+        }
+    }
+
+    fn start_sweep(&mut self, now: Instant) -> Look {
+        let last_for_mark = self.mark.as_ref().is_some_and(|mark| mark.over);
+        let (after, upto) = (self.low, self.cursor);
+        self.sweep = Some(Sweep {
+            after,
+            upto,
+            started: now,
+            last_for_mark,
+        });
+        Look::Sweep { after, upto }
+    }
+
+    pub(crate) fn cursor(&self) -> Seq {
+        self.cursor
+    }
+
+    /// When something is due that is not due now.
+    pub(crate) fn next_time(&self, room: usize) -> Instant {
+        let sweeping = self.config.late_commits && self.low < self.cursor;
+        [
+            Some(self.due_check_at),
+            Some(self.requests_at),
+            Some(self.backstop_at),
+            // Without room due rows can't be taken; the settle that makes room comes first.
+            self.due_at.filter(|_| room > 0),
+            sweeping.then_some(self.sweep_at),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(self.due_check_at)
+    }
+
+    /// A read begins; from here on a rewind means it.
+    pub(crate) fn begins(&mut self) {
+        self.rewound = false;
+    }
+
+    pub(crate) fn fresh_read(&mut self, last: Option<Seq>, more: bool) {
+        if self.rewound {
+            return;
+        }
+        if let Some(last) = last {
+            self.cursor = self.cursor.max(last);
+        }
+        self.at_end = !more;
+    }
+
+    pub(crate) fn marked(&mut self, mark: LateCommitMark, now: Instant) {
+        let over = mark.holders.is_empty();
+        self.mark = Some(Mark { mark, over });
+        self.start_sweep(now);
+    }
+
+    pub(crate) fn mark_is_over(&mut self, over: bool, now: Instant) {
+        if let Some(mark) = &mut self.mark {
+            mark.over = over;
+        }
+        self.start_sweep(now);
+    }
+
+    /// A page of a sweep was read. Returns how many late commits it found.
+    pub(crate) fn swept(&mut self, seqs: &[Seq], queue: &Queue, now: Instant) -> usize {
+        let found = self.look_for_missing(seqs, queue);
+        let Some(sweep) = &mut self.sweep else {
+            return found;
+        };
+        if seqs.len() >= self.config.page
+            && let Some(last) = seqs.last()
+        {
+            sweep.after = *last;
+            return found;
+        }
+        let took = now.saturating_duration_since(sweep.started);
+        if sweep.last_for_mark
+            && let Some(Mark { mark, .. }) = self.mark.take()
+        {
+            self.low = self.low.max(mark.seq);
+        }
+        self.sweep = None;
+        self.sweep_at = now + (took * 20).clamp(self.config.sweep_interval, LONGEST_SWEEP_INTERVAL);
+        found
+    }
+
+    pub(crate) fn backstop_read(&mut self, seqs: &[Seq], queue: &Queue, now: Instant) -> usize {
+        let found = self.look_for_missing(seqs, queue);
+        if seqs.len() >= self.config.page {
+            self.backstop = seqs.last().copied();
+            self.backstop_at = now + BACKSTOP_PAGE_INTERVAL;
+        } else {
+            self.backstop = None;
+            self.backstop_at = now + self.config.backstop_interval;
+            // Deferred rows that were restored or repaired by hand are behind the position too.
+            self.due_after = None;
+            self.due_check_at = now;
+        }
+        found
+    }
+
+    fn look_for_missing(&mut self, seqs: &[Seq], queue: &Queue) -> usize {
+        let before = self.missing.len();
+        self.missing
+            .extend(seqs.iter().filter(|seq| !queue.knows(RowId::fresh(**seq))));
+        self.missing.sort_unstable();
+        self.missing.dedup();
+        self.missing.len() - before
+    }
+
+    pub(crate) fn due_read(&mut self, last: Option<DuePosition>, admitted: usize, more: bool, now: Instant) {
+        if last.is_some() {
+            self.due_after = last;
+        }
+        if !more {
+            self.due_at = None;
+            // Rows in memory stay due until they are settled; asking again at once would find only those.
+            let pause = if admitted == 0 {
+                Duration::from_secs(1)
+            } else {
+                Duration::ZERO
+            };
+            self.due_check_at = now + pause;
+        }
+    }
+
+    pub(crate) fn next_due_read(&mut self, next: Option<Duration>, now: Instant) {
+        if let Some(next) = next {
+            if next.is_zero() {
+                // Rows that are due and not read: behind the position, or not yet read at all.
+                self.due_after = None;
+            }
+            self.falls_due(now + next);
+        }
+        self.due_check_at = now + DUE_CHECK_INTERVAL;
+    }
+
+    pub(crate) fn requests_read(&mut self, full: bool, now: Instant) {
+        self.requests_at = if full {
+            now
+        } else {
+            now + self.config.requests_interval
+        };
+    }
+
+    /// A read failed: whatever it was, it is done again.
+    pub(crate) fn failed(&mut self, look: Look) {
+        if let Look::Missing { seqs } = look {
+            self.missing.extend(seqs);
+            self.missing.sort_unstable();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outbox_core::{OutboxStore, RelayId, StoreError};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::error::RelayError;
+use crate::stats::{Counters, RelayStats};
+use crate::waker::Waker;
+
+/// A running relay.
+///
+/// Dropping it stops the relay in the background: what is under way is finished and settled, and the leases are
+/// released. Use [`RelayHandle::shutdown`] to wait for that.
+#[must_use = "dropping the handle stops the relay"]
+pub struct RelayHandle {
+    relay: RelayId,
+    store: Arc<dyn OutboxStore>,
+    waker: Waker,
+    stop: watch::Sender<bool>,
+    counters: Arc<Counters>,
+    running: Option<JoinHandle<Result<(), RelayError>>>,
+}
+
+impl RelayHandle {
+    pub(crate) fn new(
+        relay: RelayId,
+        store: Arc<dyn OutboxStore>,
+        waker: Waker,
+        stop: watch::Sender<bool>,
+        counters: Arc<Counters>,
+        running: JoinHandle<Result<(), RelayError>>,
+    ) -> Self {
+        Self {
+            relay,
+            store,
+            waker,
+            stop,
+            counters,
+            running: Some(running),
+        }
+    }
+
+    /// What the relay calls itself in `outbox_shards` and `outbox_relays`.
+    #[must_use]
+    pub fn id(&self) -> RelayId {
+        self.relay
+    }
+
+    /// Wakes the relay after a commit. Clone it to wherever commits happen.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// What the relay has done so far.
+    #[must_use]
+    pub fn stats(&self) -> RelayStats {
+        self.counters.snapshot()
+    }
+
+    /// Waits until nothing is left to deliver: no row waits, in any shard, also not for a retry. Messages in the dead
+    /// letters do not count. For tests; there is no time-out, so put one around it.
+    ///
+    /// # Errors
+    ///
+    /// A [`StoreError`] that waiting does not cure.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn drained(&self) -> Result<(), StoreError> {
+        let mut pause = Duration::from_millis(1);
+        loop {
+            self.waker.wake();
+            match self.store.is_empty().await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) if error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until the relay has ended by itself, which it does only after a defect.
+    ///
+    /// # Errors
+    ///
+    /// Why it ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn ended(&mut self) -> Result<(), RelayError> {
+        match &mut self.running {
+            Some(running) => {
+                let result = running.await.unwrap_or(Err(RelayError::Panicked));
+                self.running = None;
+                result
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Stops: nothing new is read or sent, what is under way is finished and settled, the leases are released so that
+    /// other relays take over at once, and the transports are closed. Uses no attempt and causes no duplicate.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayError::ShutdownTimedOut`] if that took longer than `shutdown_timeout`: then some messages will be
+    /// published again by the next owner.
+    ///
+    /// # Cancel safety
+    ///
+    /// No: a dropped future leaves the shutdown going on in the background.
+    pub async fn shutdown(mut self) -> Result<RelayStats, RelayError> {
+        let _ = self.stop.send(true);
+        self.ended().await?;
+        Ok(self.counters.snapshot())
+    }
+
+    /// Stops at once, as if the process had died: nothing is finished, settled or released. For tests of what happens
+    /// then.
+    pub fn abort(mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+        }
+    }
+}
+
+impl Drop for RelayHandle {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(running) = self.running.take() {
+            // Keep the sender alive until the relay has ended: its end would abort what is under way.
+            let stop = self.stop.clone();
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move {
+                    let _ = running.await;
+                    drop(stop);
+                });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RelayHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayHandle")
+            .field("relay", &self.relay)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,225 @@
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outbox_core::{Epoch, Fence, LeaseRequest, OutboxStore, RelayId, ShardId};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::config::RelayConfig;
+use crate::health::StoreHealth;
+use crate::stats::Counters;
+
+/// What the destinations know about the leases.
+#[derive(Debug, Clone)]
+pub(crate) struct LeaseView {
+    pub(crate) shard_count: u8,
+    pub(crate) held: BTreeMap<ShardId, Held>,
+    /// The leases are trusted until then, by this process's monotonic clock: the time *before* the last renewal was
+    /// sent, plus their length, less a margin.
+    pub(crate) trusted_until: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) epoch: Epoch,
+    pub(crate) unclean_takeovers: u32,
+    /// To be given to another relay as soon as every destination has finished what is under way.
+    pub(crate) leaving: bool,
+}
+
+impl LeaseView {
+    pub(crate) fn none() -> Self {
+        Self {
+            shard_count: 1,
+            held: BTreeMap::new(),
+            trusted_until: None,
+        }
+    }
+}
+
+/// What the destinations tell about shards.
+#[derive(Debug)]
+pub(crate) enum LeaseEvent {
+    /// This destination has nothing of the shard under way any more.
+    Left {
+        destination: usize,
+        shard: ShardId,
+        epoch: Epoch,
+    },
+    /// A settle was refused: look at the leases now.
+    Stale,
+    /// What was in flight when the former owners vanished has been tried.
+    Absolve { shards: Vec<(ShardId, Epoch)> },
+}
+
+/// Keeps the leases of one relay: renews them, takes what is free up to a fair share, and hands over what exceeds it.
+pub(crate) struct LeaseKeeper {
+    pub(crate) store: Arc<dyn OutboxStore>,
+    pub(crate) config: Arc<RelayConfig>,
+    pub(crate) relay: RelayId,
+    pub(crate) destinations: usize,
+    pub(crate) view: watch::Sender<LeaseView>,
+    pub(crate) events: mpsc::UnboundedReceiver<LeaseEvent>,
+    /// Set when the destinations have finished.
+    pub(crate) finished: watch::Receiver<bool>,
+    pub(crate) health: Arc<StoreHealth>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl LeaseKeeper {
+    pub(crate) async fn run(mut self) {
+        let mut left: BTreeMap<ShardId, HashSet<usize>> = BTreeMap::new();
+        let mut next = Instant::now();
+        while !*self.finished.borrow() {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => next = self.tick().await,
+                event = self.events.recv() => match event {
+                    Some(LeaseEvent::Left { destination, shard, epoch }) => {
+                        let gone = left.entry(shard).or_default();
+                        gone.insert(destination);
+                        if gone.len() == self.destinations {
+                            left.remove(&shard);
+                            self.release(shard, epoch).await;
+                        }
+                    }
+                    Some(LeaseEvent::Stale) => next = self.tick().await,
+                    Some(LeaseEvent::Absolve { shards }) => self.absolve(shards).await,
+                    None => break,
+                },
+                changed = self.finished.changed() => if changed.is_err() { break },
+            }
+        }
+        if let Err(error) = self.store.retire(self.relay).await {
+            // The leases run out by themselves.
+            tracing::warn!(error = %error, "the leases could not be released; another relay takes over when they run out");
+        }
+    }
+
+    /// Renews, balances, and says when to do it again.
+    async fn tick(&mut self) -> Instant {
+        let sent = Instant::now();
+        let request = LeaseRequest {
+            relay: self.relay,
+            ttl: self.config.lease_ttl,
+            label: self.config.label.clone(),
+        };
+        let lease = match self.store.renew(&request).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                self.health.failed(&error);
+                return sent + self.config.renew_interval().min(Duration::from_secs(1));
+            }
+        };
+        self.health.succeeded();
+        let owned: BTreeMap<ShardId, Epoch> = lease.owned.iter().copied().collect();
+        let before = self.view.borrow().clone();
+        let mut held: BTreeMap<ShardId, Held> = owned
+            .iter()
+            .map(|(shard, epoch)| match before.held.get(shard) {
+                Some(known) if known.epoch == *epoch => (*shard, *known),
+                // Ours, though we did not know: the answer to an acquisition was lost.
+                _ => (
+                    *shard,
+                    Held {
+                        epoch: *epoch,
+                        unclean_takeovers: 0,
+                        leaving: false,
+                    },
+                ),
+            })
+            .collect();
+        let lost = before
+            .held
+            .iter()
+            .filter(|(shard, known)| owned.get(shard) != Some(&known.epoch))
+            .count();
+        if lost > 0 {
+            self.counters.leases_lost.add(lost);
+            tracing::warn!(shards = lost, "leases were lost: another relay took over");
+        }
+
+        let live = usize::try_from(lease.live_relays.max(1)).unwrap_or(1);
+        let count = usize::from(lease.shard_count);
+        let share = count.div_ceil(live);
+        let staying = held.values().filter(|lease| !lease.leaving).count();
+        if staying < share {
+            self.acquire(&request, share - staying, &mut held).await;
+        } else {
+            // Handed over by draining: the destinations finish what is under way first.
+            held.values_mut()
+                .rev()
+                .filter(|lease| !lease.leaving)
+                .take(staying - share)
+                .for_each(|l| l.leaving = true);
+        }
+        self.counters.shards.set(held.len());
+        let hungry = held.len() < count / live;
+        self.view.send_replace(LeaseView {
+            shard_count: lease.shard_count,
+            held,
+            trusted_until: Some(sent + self.config.lease_ttl - self.config.lease_margin),
+        });
+        let interval = self.config.renew_interval();
+        sent + if hungry {
+            interval.min(Duration::from_secs(1))
+        } else {
+            interval
+        }
+    }
+
+    async fn acquire(&self, request: &LeaseRequest, most: usize, held: &mut BTreeMap<ShardId, Held>) {
+        match self.store.acquire(request, most).await {
+            Ok(acquired) if acquired.is_empty() => {}
+            Ok(acquired) => {
+                tracing::info!(shards = acquired.len(), "took shards over");
+                for lease in acquired {
+                    let unclean_takeovers = lease.unclean_takeovers;
+                    held.insert(
+                        lease.shard,
+                        Held {
+                            epoch: lease.epoch,
+                            unclean_takeovers,
+                            leaving: false,
+                        },
+                    );
+                }
+            }
+            Err(error) => self.health.failed(&error),
+        }
+    }
+
+    async fn release(&mut self, shard: ShardId, epoch: Epoch) {
+        match self
+            .store
+            .release(&Fence::new(self.relay, [(shard, epoch)]))
+            .await
+        {
+            Ok(()) => tracing::info!(shard, "handed a shard over"),
+            // It runs out by itself, since it is not in the view any more and so not ours to work on.
+            Err(error) => self.health.failed(&error),
+        }
+        self.view.send_modify(|view| {
+            view.held.remove(&shard);
+        });
+    }
+
+    async fn absolve(&self, shards: Vec<(ShardId, Epoch)>) {
+        if let Err(error) = self
+            .store
+            .absolve(&Fence::new(self.relay, shards.iter().copied()))
+            .await
+        {
+            self.health.failed(&error);
+        }
+        self.view.send_modify(|view| {
+            for (shard, epoch) in &shards {
+                if let Some(held) = view.held.get_mut(shard)
+                    && held.epoch == *epoch
+                {
+                    held.unclean_takeovers = 0;
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,111 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::PollConfig;
+
+/// When to look for fresh rows again.
+///
+/// After rows: at once. After an empty look: for a while at the busy interval, then at the calm one, then at the idle
+/// one. After a hint: at once, and if there is nothing yet (the hint may have overtaken its commit) in steps of 1, 2,
+/// 4 … ms until the busy interval is reached.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    config: PollConfig,
+    pace: Pace,
+    at: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Burst { next: Duration },
+    Busy { looks: u32 },
+    Calm { looks: u32 },
+    Idle,
+}
+
+/// Empty looks at one pace before it slows down: one second at the default busy interval, ten at the calm one.
+const LOOKS_PER_PACE: u32 = 10;
+
+impl Poller {
+    pub(crate) fn new(config: PollConfig, now: Instant) -> Self {
+        Self {
+            config,
+            pace: Pace::Busy { looks: 0 },
+            at: now,
+        }
+    }
+
+    pub(crate) fn next_look(&self) -> Instant {
+        self.at
+    }
+
+    pub(crate) fn hinted(&mut self, now: Instant) {
+        self.pace = Pace::Burst {
+            next: Duration::from_millis(1),
+        };
+        self.at = now;
+    }
+
+    /// Something happened that makes fresh rows likely or a look necessary.
+    pub(crate) fn look_now(&mut self, now: Instant) {
+        self.at = self.at.min(now);
+    }
+
+    pub(crate) fn found_rows(&mut self, now: Instant) {
+        self.pace = Pace::Busy { looks: 0 };
+        self.at = now;
+    }
+
+    pub(crate) fn found_nothing(&mut self, now: Instant) {
+        let PollConfig { busy, calm, idle } = self.config;
+        let (interval, pace) = match self.pace {
+            Pace::Burst { next } if next < busy => (next, Pace::Burst { next: next * 2 }),
+            Pace::Burst { .. } => (busy, Pace::Busy { looks: 1 }),
+            Pace::Busy { looks } if looks < LOOKS_PER_PACE => (busy, Pace::Busy { looks: looks + 1 }),
+            Pace::Busy { .. } => (calm, Pace::Calm { looks: 1 }),
+            Pace::Calm { looks } if looks < LOOKS_PER_PACE => (calm, Pace::Calm { looks: looks + 1 }),
+            Pace::Calm { .. } | Pace::Idle => (idle, Pace::Idle),
+        };
+        self.pace = pace;
+        self.at = now + interval;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gaps(poller: &mut Poller, mut now: Instant, count: usize) -> Vec<u128> {
+        (0..count)
+            .map(|_| {
+                poller.found_nothing(now);
+                let gap = poller.next_look() - now;
+                now += gap;
+                gap.as_millis()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn it_slows_down_in_three_steps_and_speeds_up_at_once() {
+        let now = Instant::now();
+        let mut poller = Poller::new(PollConfig::default(), now);
+        let seen = gaps(&mut poller, now, 24);
+        assert_eq!(seen[..10], [100; 10]);
+        assert_eq!(seen[10..20], [1000; 10]);
+        assert_eq!(seen[20..], [5000; 4]);
+        poller.found_rows(now);
+        assert_eq!(poller.next_look(), now);
+        assert_eq!(gaps(&mut poller, now, 1), [100]);
+    }
+
+    #[test]
+    fn a_hint_that_overtook_its_commit_is_followed_by_a_burst() {
+        let now = Instant::now();
+        let mut poller = Poller::new(PollConfig::default(), now);
+        poller.hinted(now);
+        assert_eq!(poller.next_look(), now);
+        assert_eq!(gaps(&mut poller, now, 9), [1, 2, 4, 8, 16, 32, 64, 100, 100]);
+    }
+}

@@ -1,0 +1,305 @@
+use std::fmt;
+use std::sync::Arc;
+
+use outbox_core::{
+    OutboxStore, RelayId, StoreErrorKind, TopicFilter, TopicPattern, Transport, TransportCapabilities, Wakeup,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{PollConfig, RelayConfig};
+use crate::destination::{Destination, Shared};
+use crate::error::RelayError;
+use crate::handle::RelayHandle;
+use crate::health::StoreHealth;
+use crate::leases::{LeaseKeeper, LeaseView};
+use crate::policy::{OnDead, RetryPolicy};
+use crate::stats::Counters;
+use crate::waker::Waker;
+
+/// Delivers what is in an outbox, in order, to one or several brokers.
+///
+/// ```no_run
+/// # async fn run(store: impl outbox_core::OutboxStore, transport: impl outbox_core::Transport)
+/// # -> Result<(), outbox_relay::RelayError> {
+/// use outbox_relay::Relay;
+///
+/// let relay = Relay::new(store, transport).start().await?;
+/// // … the service runs; after a commit: relay.waker().wake() …
+/// relay.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a relay runs after `start`"]
+pub struct Relay {
+    store: Arc<dyn OutboxStore>,
+    default: Arc<dyn Transport>,
+    routes: Vec<Route>,
+    wakeups: Vec<Box<dyn Wakeup>>,
+    config: RelayConfig,
+    seed: Option<u64>,
+}
+
+struct Route {
+    name: String,
+    topics: Vec<TopicPattern>,
+    transport: Arc<dyn Transport>,
+}
+
+impl Relay {
+    /// A relay from any store to any transport.
+    pub fn new(store: impl OutboxStore, transport: impl Transport) -> Self {
+        Self::shared(Arc::new(store), Arc::new(transport))
+    }
+
+    /// The same for a store and a transport that were chosen at run time, or that are used elsewhere too. A transport is
+    /// closed with the relay only if nobody else holds it.
+    pub fn shared(store: Arc<dyn OutboxStore>, transport: Arc<dyn Transport>) -> Self {
+        let config = RelayConfig::default();
+        Self {
+            store,
+            default: transport,
+            routes: Vec::new(),
+            wakeups: Vec::new(),
+            config,
+            seed: None,
+        }
+    }
+
+    /// Sends topics to another transport. The first route that matches decides; what matches none goes to the default
+    /// transport. Each destination has its own cursor, window and circuit breaker, so that a broker that is away stops
+    /// nobody else. Order by key is kept within a destination.
+    pub fn route(
+        mut self,
+        name: impl Into<String>,
+        topics: impl IntoIterator<Item = TopicPattern>,
+        transport: Arc<dyn Transport>,
+    ) -> Self {
+        self.routes.push(Route {
+            name: name.into(),
+            topics: topics.into_iter().collect(),
+            transport,
+        });
+        self
+    }
+
+    /// Listens for hints. Without any, and without [`Waker::wake`], the relay polls.
+    pub fn wakeup(mut self, wakeup: impl Wakeup) -> Self {
+        self.wakeups.push(Box::new(wakeup));
+        self
+    }
+
+    /// Replaces the whole configuration.
+    pub fn config(mut self, config: RelayConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Changes the configuration in place.
+    pub fn configure(mut self, change: impl FnOnce(&mut RelayConfig)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// When failed messages are tried again.
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.config.retry = retry;
+        self
+    }
+
+    /// Intervals of polling.
+    pub fn poll(mut self, poll: PollConfig) -> Self {
+        self.config.poll = poll;
+        self
+    }
+
+    /// What becomes of a key of these topics whose message is given up.
+    pub fn on_dead(mut self, topics: TopicPattern, policy: OnDead) -> Self {
+        self.config.on_dead.rules.push((topics, policy));
+        self
+    }
+
+    /// Makes the jitter repeatable, for simulations.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Checks the configuration, looks at the database once, and starts.
+    ///
+    /// A database that can't be reached is not an error: the relay says so once and keeps trying.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayError::Config`] for a wrong configuration, [`RelayError::Store`] for a database that is not migrated, or
+    /// is of another version.
+    pub async fn start(self) -> Result<RelayHandle, RelayError> {
+        let capabilities: Vec<TransportCapabilities> = self
+            .routes
+            .iter()
+            .map(|route| &route.transport)
+            .chain([&self.default])
+            .map(|t| t.capabilities())
+            .collect();
+        self.config.validate(&capabilities)?;
+        let health = Arc::new(StoreHealth::default());
+        if let Err(error) = self.store.check().await {
+            match error.kind() {
+                StoreErrorKind::Unavailable | StoreErrorKind::Conflict => health.failed(&error),
+                _ => return Err(error.into()),
+            }
+        }
+        Ok(self.spawn(health))
+    }
+
+    fn spawn(self, health: Arc<StoreHealth>) -> RelayHandle {
+        let Self {
+            store,
+            default,
+            routes,
+            wakeups,
+            config,
+            seed,
+        } = self;
+        let relay = RelayId::new();
+        let config = Arc::new(config);
+        let counters = Arc::new(Counters::default());
+        let (stop, stopping) = watch::channel(false);
+        let (finish, finished) = watch::channel(false);
+        let (view, leases) = watch::channel(LeaseView::none());
+        let (lease_events, events) = mpsc::unbounded_channel();
+        let mut random = seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+
+        let destinations = destinations(routes, default);
+        let transports: Vec<_> = destinations
+            .iter()
+            .map(|(_, _, transport)| Arc::clone(transport))
+            .collect();
+        let hints: Vec<_> = destinations.iter().map(|_| Arc::new(Notify::new())).collect();
+        let waker = Waker::new(hints.clone());
+
+        let keeper = LeaseKeeper {
+            store: Arc::clone(&store),
+            config: Arc::clone(&config),
+            relay,
+            destinations: destinations.len(),
+            view,
+            events,
+            finished,
+            health: Arc::clone(&health),
+            counters: Arc::clone(&counters),
+        };
+        let shared = Shared {
+            relay,
+            store: Arc::clone(&store),
+            config: Arc::clone(&config),
+            leases,
+            lease_events,
+            stop: stopping,
+            health,
+            counters: Arc::clone(&counters),
+        };
+        let mut working = JoinSet::new();
+        for (number, (name, topics, transport)) in destinations.into_iter().enumerate() {
+            let hint = Arc::clone(&hints[number]);
+            let destination = Destination::new(
+                shared.clone(),
+                number,
+                name,
+                transport,
+                topics,
+                hint,
+                random.fork(),
+            );
+            working.spawn(destination.run());
+        }
+        let mut listening = JoinSet::new();
+        for wakeup in wakeups {
+            listening.spawn(listen(wakeup, waker.clone()));
+        }
+        tracing::info!(%relay, label = config.label, "the relay has started");
+        let running = tokio::spawn(async move {
+            let mut keeping = JoinSet::new();
+            keeping.spawn(keeper.run());
+            let mut ended = Ok(());
+            while let Some(result) = working.join_next().await {
+                let result = result.unwrap_or(Err(RelayError::Panicked));
+                if ended.is_ok() {
+                    ended = result;
+                }
+                if matches!(ended, Err(RelayError::Panicked)) {
+                    // Its shards would stand still while the others renew their leases: better to give all of them up.
+                    working.abort_all();
+                }
+            }
+            drop(listening);
+            let _ = finish.send(true);
+            if matches!(keeping.join_next().await, Some(Err(_))) {
+                ended = Err(RelayError::Panicked);
+            }
+            for transport in transports.into_iter().filter(|transport| Arc::strong_count(transport) == 1) {
+                let closed = transport.close(config.shutdown_timeout).await;
+                if ended.is_ok() {
+                    ended = closed.map_err(RelayError::from);
+                }
+            }
+            tracing::info!(%relay, "the relay has stopped");
+            ended
+        });
+        RelayHandle::new(relay, store, waker, stop, counters, running)
+    }
+}
+
+/// Every destination with the topics it reads: its own patterns, less those of the routes before it.
+fn destinations(
+    routes: Vec<Route>,
+    default: Arc<dyn Transport>,
+) -> Vec<(String, TopicFilter, Arc<dyn Transport>)> {
+    let mut taken: Vec<TopicPattern> = Vec::new();
+    let mut destinations = Vec::with_capacity(routes.len() + 1);
+    for Route {
+        name,
+        topics,
+        transport,
+    } in routes
+    {
+        let filter = TopicFilter {
+            include: topics.clone(),
+            exclude: taken.clone(),
+        };
+        taken.extend(topics);
+        destinations.push((name, filter, transport));
+    }
+    let name = default.capabilities().name.to_owned();
+    destinations.push((
+        name,
+        TopicFilter {
+            include: Vec::new(),
+            exclude: taken,
+        },
+        default,
+    ));
+    destinations
+}
+
+async fn listen(mut wakeup: Box<dyn Wakeup>, waker: Waker) {
+    loop {
+        wakeup.wait().await;
+        waker.wake();
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Stores and transports may hold credentials; their names say enough.
+        f.debug_struct("Relay")
+            .field("store", &self.store.capabilities().name)
+            .field("transport", &self.default.capabilities().name)
+            .field(
+                "routes",
+                &self.routes.iter().map(|route| &route.name).collect::<Vec<_>>(),
+            )
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
