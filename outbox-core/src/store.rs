@@ -3,8 +3,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::{
-    Epoch, Fence, Lease, LeaseRequest, LeasedShard, MessageId, OperatorAction, OrderingKey, Outcome,
-    RelayId, RowId, Seq, ShardId, ShardSet, StoreError, StoredMessage, TopicFilter,
+    Epoch, Fence, Lease, LeaseRequest, LeasedShard, MessageId, OperatorAction, OrderingKey, Outcome, RelayId,
+    RowId, Seq, ShardId, ShardSet, StoreError, StoredMessage, TopicFilter,
 };
 
 /// The relay's side of a database: leases, reads and settles.
@@ -59,7 +59,8 @@ pub trait OutboxStore: Send + Sync + 'static {
     async fn scan(&self, scope: &Scope, after: Seq, upto: Seq, limit: usize) -> Result<Vec<Seq>, StoreError>;
 
     /// The keys that do not flow: those with a retrying or held row in `outbox_deferred`, and the parked ones. All of
-    /// them, up to `limit`, or only those among `keys`.
+    /// them, up to `limit`, or only those among `keys`. First those in [`HoldState::Releasing`], which wait for the relay
+    /// alone, then [`HoldState::Retrying`], then [`HoldState::Parked`].
     async fn holds(
         &self,
         scope: &Scope,
@@ -226,9 +227,14 @@ pub enum HoldState {
         /// Its place.
         seq: Seq,
     },
-    /// Messages of it wait, but none of them for a next try: they can go, in order of `seq`.
-    Releasing,
-    /// It ended in the dead letters.
+    /// Messages of it wait behind one that is gone: they can go, in order of `seq`, once the fresh ones before them have
+    /// gone.
+    Releasing {
+        /// The place of the first of them.
+        first: Seq,
+    },
+    /// It ended in the dead letters. This counts more than the other two: what still waits in `outbox_deferred` is to
+    /// follow it there.
     Parked {
         /// The message it stopped at.
         behind: MessageId,

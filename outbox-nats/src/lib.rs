@@ -1,1 +1,56 @@
-//! outbox-nats
+//! Publishes outbox messages to NATS JetStream, and counts a message as delivered only when a stream has confirmed it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), outbox_nats::NatsConfigError> {
+//! use outbox_nats::NatsTransport;
+//!
+//! let transport = NatsTransport::connect(
+//!     "nats://app:secret@localhost:4222?stream=ORDERS&create=true&subjects=orders.>",
+//! )
+//! .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What goes where
+//!
+//! | message | JetStream |
+//! |---|---|
+//! | topic | subject |
+//! | id | `Nats-Msg-Id`, by which the stream drops a second copy, and `ce-id` |
+//! | ordering key | header `outbox-key` |
+//! | event type, aggregate id, time | `ce-type`, `ce-subject`, `ce-time` (CloudEvents, binary mode) |
+//! | aggregate type, schema version | `outbox-aggregate-type`, `outbox-schema-version` |
+//! | correlation id, content type | `ce-correlationid`, `content-type` |
+//! | headers, payload | unchanged |
+//!
+//! Every NATS client trims white space around a header's value. Where that would lose something, the header
+//! `outbox-verbatim` has the exact values as a JSON object; [`decode`] puts them back.
+//!
+//! # What zero loss takes
+//!
+//! Streams with `storage=file`, three replicas, `discard=new` and no `no_ack`, on servers with `sync_interval: always`
+//! if acknowledged messages must survive a power cut of all replicas at once: by default a server syncs its files every
+//! two minutes. [`NatsTransport::check`](outbox_core::Transport::check) looks at the stream that the URL names, and
+//! warns about what can lose messages.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod config_url;
+
+mod transport;
+
+mod batch;
+mod codec;
+
+mod connection;
+mod link;
+mod stream;
+
+mod error;
+
+pub use codec::{NatsDecodeError, decode};
+pub use config::NatsConfig;
+pub use error::NatsConfigError;
+pub use transport::NatsTransport;

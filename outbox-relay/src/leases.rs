@@ -73,6 +73,7 @@ impl LeaseKeeper {
         let mut next = Instant::now();
         while !*self.finished.borrow() {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(next) => next = self.tick().await,
                 event = self.events.recv() => match event {
                     Some(LeaseEvent::Left { destination, shard, epoch }) => {

@@ -237,7 +237,10 @@ impl Relay {
             if matches!(keeping.join_next().await, Some(Err(_))) {
                 ended = Err(RelayError::Panicked);
             }
-            for transport in transports.into_iter().filter(|transport| Arc::strong_count(transport) == 1) {
+            for transport in transports
+                .into_iter()
+                .filter(|transport| Arc::strong_count(transport) == 1)
+            {
                 let closed = transport.close(config.shutdown_timeout).await;
                 if ended.is_ok() {
                     ended = closed.map_err(RelayError::from);

@@ -106,30 +106,32 @@ impl State {
     pub(crate) fn holds(&self, scope: &Scope, keys: Option<&[OrderingKey]>, limit: usize) -> Vec<KeyHold> {
         let wanted = |key: &OrderingKey| keys.is_none_or(|keys| keys.contains(key));
         let mut holds: BTreeMap<OrderingKey, KeyHold> = BTreeMap::new();
-        // The weightier reason is found last and replaces the others: parked, retrying, releasing.
         let held = self
             .deferred_in(scope)
-            .filter(|(_, deferred)| deferred.held_behind.is_some());
-        let releasing = held.map(|(_, deferred)| (&deferred.row, HoldState::Releasing));
-        let mut heads: Vec<_> = self
+            .filter(|(_, deferred)| deferred.held_behind.is_some())
+            .map(|(_, deferred)| {
+                let first = deferred.row.seq;
+                (&deferred.row, HoldState::Releasing { first })
+            });
+        let tried = self
             .deferred_in(scope)
             .filter(|(_, deferred)| deferred.is_retrying())
-            .collect();
-        // Of several tried rows of a key, the one that comes first in its order is the head.
-        heads.sort_unstable_by_key(|(number, deferred)| std::cmp::Reverse((deferred.row.seq, *number)));
-        let retrying = heads.into_iter().map(|(_, deferred)| {
-            let (head, seq) = (deferred.row.id(), deferred.row.seq);
-            (&deferred.row, HoldState::Retrying { head, seq })
-        });
-        let parked = self
-            .dead
-            .values()
-            .filter(|dead| self.in_scope(&dead.row, scope))
-            .filter_map(|dead| {
-                dead.parked_behind
-                    .map(|behind| (&dead.row, HoldState::Parked { behind }))
+            .map(|(_, deferred)| {
+                let (head, seq) = (deferred.row.id(), deferred.row.seq);
+                (&deferred.row, HoldState::Retrying { head, seq })
             });
-        for (row, state) in releasing.chain(retrying).chain(parked) {
+        let parked = self.dead.values().filter_map(|dead| {
+            let behind = dead.parked_behind.filter(|_| self.in_scope(&dead.row, scope))?;
+            Some((&dead.row, HoldState::Parked { behind }))
+        });
+        // The weightier reason comes later and replaces the others: parked, retrying, releasing. Of several rows with
+        // the same reason, the one that comes first in the order of its key speaks for it.
+        let by_reason = [held.collect(), tried.collect(), parked.collect::<Vec<_>>()];
+        let rows = by_reason.into_iter().flat_map(|mut rows| {
+            rows.sort_by_key(|(row, _)| std::cmp::Reverse(row.seq));
+            rows
+        });
+        for (row, state) in rows {
             if let Some(key) = row.key().filter(|key| wanted(key)) {
                 let shard = self.shard(row);
                 holds.insert(
@@ -142,7 +144,14 @@ impl State {
                 );
             }
         }
-        holds.into_values().take(limit).collect()
+        let mut holds: Vec<KeyHold> = holds.into_values().collect();
+        holds.sort_by_key(|hold| match hold.state {
+            HoldState::Releasing { .. } => 0,
+            HoldState::Retrying { .. } => 1,
+            _ => 2,
+        });
+        holds.truncate(limit);
+        holds
     }
 
     pub(crate) fn next_due(&self, scope: &Scope, now: Micros) -> Option<Duration> {

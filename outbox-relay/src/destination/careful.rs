@@ -56,6 +56,11 @@ impl Careful {
         self.under_way.is_some()
     }
 
+    /// A try is counted, and its row has to be read again before anything else of these shards can go on.
+    pub(crate) fn awaits_row(&self) -> bool {
+        matches!(self.under_way, Some((_, UnderWay::Begun { .. })))
+    }
+
     pub(crate) fn begin(&mut self, shard: ShardId, id: MessageId, attempts: u16) {
         self.under_way = Some((shard, UnderWay::Begun { id, attempts }));
     }

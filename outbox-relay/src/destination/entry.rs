@@ -1,4 +1,4 @@
-use outbox_core::{Epoch, OutboxMessage, Outcome, PublishError, RowId, Seq, ShardId};
+use outbox_core::{Epoch, OrderingKey, OutboxMessage, Outcome, PublishError, RowId, Seq, ShardId};
 
 /// A row in memory, apart from its message.
 #[derive(Debug, Clone)]
@@ -69,8 +69,10 @@ pub(crate) struct Settlement {
     pub(crate) shard: ShardId,
     pub(crate) epoch: Epoch,
     pub(crate) outcome: Outcome,
-    /// The key, where somebody waits for this to be written.
-    pub(crate) key: Option<outbox_core::OrderingKey>,
+    /// The key of which nothing may be fetched before this is written.
+    pub(crate) awaited_by: Option<OrderingKey>,
+    /// The key that flows again once this is written.
+    pub(crate) releases: Option<OrderingKey>,
     /// Bytes given back when it is forgotten.
     pub(crate) size: usize,
 }

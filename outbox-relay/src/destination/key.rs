@@ -18,9 +18,13 @@ pub(crate) struct Key {
     pub(crate) paused_until: Option<Instant>,
     /// Whether it stands in the list of keys that can send.
     pub(crate) listed: bool,
-    /// Messages that are being moved behind a held one, and are not yet there.
-    pub(crate) moving: usize,
-    /// Counts the moves begun, so that a scan knows whether one began after it.
+    /// Decisions that must be written before what waits of this key can be fetched: moves to the deferred table, and
+    /// the end of the message that held it.
+    pub(crate) writing: usize,
+    /// Messages of it that are given up while the rest goes on, and are not yet in the dead letters. The rest waits for
+    /// that: a successor that finds them undecided would deliver them after it.
+    pub(crate) burying: usize,
+    /// Counts the moves begun, so that a fetch knows whether one began after it.
     pub(crate) moves: u64,
     /// The deferred table may have messages of this key that wait behind another and must be fetched.
     pub(crate) fetch: Fetch,
@@ -33,8 +37,9 @@ pub(crate) enum Hold {
     Free,
     /// They wait behind this one, which waits for its next try.
     Retrying { head: MessageId, seq: Seq },
-    /// They wait until those that waited before them are in memory.
-    Releasing { behind: Option<MessageId> },
+    /// They wait until those in the deferred table are in memory, of which the first has this place. Fresh ones before
+    /// that place go first.
+    Releasing { behind: Option<MessageId>, first: Seq },
     /// They follow this one into the dead letters.
     Parked { behind: MessageId },
 }
@@ -58,7 +63,8 @@ impl Key {
             hold: Hold::Free,
             paused_until: None,
             listed: false,
-            moving: 0,
+            writing: 0,
+            burying: 0,
             moves: 0,
             fetch: Fetch::No,
         }
@@ -76,18 +82,18 @@ impl Key {
     }
 
     pub(crate) fn can_send(&self) -> bool {
-        self.in_flight == 0 && self.paused_until.is_none() && !self.queue.is_empty()
+        self.in_flight == 0 && self.burying == 0 && self.paused_until.is_none() && !self.queue.is_empty()
     }
 
     pub(crate) fn can_fetch(&self) -> bool {
-        self.fetch == Fetch::Wanted && self.in_flight == 0 && self.moving == 0 && self.queue.is_empty()
+        self.fetch == Fetch::Wanted && self.in_flight == 0 && self.writing == 0 && self.queue.is_empty()
     }
 
     /// Whether there is nothing to remember about it.
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty()
             && self.in_flight == 0
-            && self.moving == 0
+            && self.writing == 0
             && self.hold == Hold::Free
             && self.fetch == Fetch::No
     }

@@ -81,7 +81,9 @@ pub(crate) struct Destination {
     written: Vec<Settlement>,
     /// The last read fetched what waits behind others; the next one looks elsewhere, so that neither starves.
     fetched_last: bool,
+    /// Not all held keys fit into memory: they are looked up with each claim, and read again now and then.
     look_up_holds: bool,
+    holds_at: Instant,
     /// Batches in a row of which nobody knows anything.
     all_unknown: u32,
     /// The breaker is open because the broker does not answer, not because it is known to be away. It may be a single
@@ -100,6 +102,8 @@ struct Lease {
 const SWEEP_PAGE: usize = 5_000;
 /// Rows per settle at most; more are settled by the next one.
 const SETTLE_ROWS: usize = 5_000;
+/// How often held keys are read again while they do not all fit into memory.
+const HOLDS_INTERVAL: Duration = Duration::from_secs(5);
 /// Keys per read of what waits behind others.
 const FETCH_KEYS: usize = 256;
 /// Messages that find out whether a broker is back. One, because a message that is never answered, or that costs the
@@ -157,6 +161,7 @@ impl Destination {
             written: Vec::new(),
             fetched_last: false,
             look_up_holds: false,
+            holds_at: now,
             all_unknown: 0,
             suspect: false,
             stop_deadline: None,
@@ -192,6 +197,9 @@ impl Destination {
             }
             let wake_at = self.next_time(now);
             tokio::select! {
+                // In this order, so that a simulation is repeatable. Nobody starves: leases and stop are looked at in
+                // every round, and a hint says nothing that a busy destination does not know.
+                biased;
                 Some(event) = self.tasks.join_next() => match event {
                     Ok(event) => self.take(event, Instant::now()),
                     Err(_panic) => return Err(RelayError::Panicked),
@@ -240,7 +248,9 @@ impl Destination {
                         epoch,
                     });
                 }
-            } else if !owned {
+            } else if !owned && self.queue.has_left(*shard) {
+                // Not before the last row of an earlier lease is out of memory: it would not be read again, and the
+                // later ones of its key would overtake it.
                 let careful = held.unclean_takeovers >= UNCLEAN_TAKEOVERS;
                 self.gaining.insert(
                     *shard,
@@ -263,10 +273,6 @@ impl Destination {
 
     fn start_work(&mut self, now: Instant) {
         self.queue.resume(now);
-        if self.queue.take_rewind() {
-            self.reader.rewind(now);
-            self.poller.look_now(now);
-        }
         if let Some(shards) = self.queue.end_care(self.reader.is_at_end(now)) {
             let owned = self.queue.owned();
             let shards = shards
@@ -354,7 +360,7 @@ impl Destination {
                 topics: self.topics.clone(),
             },
             job,
-            limit: self.room().max(1),
+            limit: self.room_for_due().max(1),
             max_bytes: self
                 .shared
                 .config
@@ -379,14 +385,19 @@ impl Destination {
         if !self.may_claim() {
             return None;
         }
+        if self.look_up_holds && self.holds_at <= now {
+            return Some(Job::Holds {
+                shards: self.queue.reading(),
+            });
+        }
         let room = self.room();
         if room > 0 && self.queue.wants_fetch() && !self.fetched_last {
-            let keys = self.queue.start_fetch(FETCH_KEYS);
+            let keys = self.queue.start_fetch(FETCH_KEYS, self.reader.read_upto());
             if !keys.is_empty() {
                 return Some(Job::Held { keys });
             }
         }
-        if let Some(look) = self.reader.next_look(now, room) {
+        if let Some(look) = self.reader.next_look(now, room, self.room_for_due()) {
             return Some(Job::Look(look));
         }
         if room > 0 && self.poller.next_look() <= now {
@@ -395,7 +406,7 @@ impl Destination {
             }));
         }
         if room > 0 && self.queue.wants_fetch() {
-            let keys = self.queue.start_fetch(FETCH_KEYS);
+            let keys = self.queue.start_fetch(FETCH_KEYS, self.reader.read_upto());
             return (!keys.is_empty()).then_some(Job::Held { keys });
         }
         None
@@ -416,6 +427,16 @@ impl Destination {
         if fits { config.batch_size } else { 0 }
     }
 
+    /// The same for due rows. One of them may be what a full window waits for.
+    fn room_for_due(&self) -> usize {
+        let room = self.room();
+        if room == 0 && self.queue.awaits_deferred_row() {
+            self.shared.config.batch_size
+        } else {
+            room
+        }
+    }
+
     fn next_time(&self, now: Instant) -> Instant {
         let mut times = vec![now + Duration::from_secs(3600)];
         times.extend(self.queue.next_resume());
@@ -425,7 +446,14 @@ impl Destination {
                 times.push(self.read_not_before);
             }
             if self.may_claim() {
-                times.push(self.reader.next_time(self.room()).max(self.read_not_before));
+                if self.look_up_holds {
+                    times.push(self.holds_at.max(self.read_not_before));
+                }
+                times.push(
+                    self.reader
+                        .next_time(self.room_for_due())
+                        .max(self.read_not_before),
+                );
                 if self.room() > 0 {
                     times.push(self.poller.next_look().max(self.read_not_before));
                 }
@@ -595,7 +623,8 @@ impl Destination {
                 }
             }
             (Job::Held { keys }, Found::Rows { claim, .. }) => {
-                self.queue.fetched(&keys, claim.rows, claim.more)
+                self.queue
+                    .fetched(&keys, claim.rows, claim.more, self.reader.read_upto())
             }
             (Job::Holds { shards }, Found::Holds(holds)) => self.gain(shards, holds, now),
             (Job::Look(Look::Sweep { .. }), Found::Seqs(seqs)) => {
@@ -618,8 +647,14 @@ impl Destination {
 
     /// Takes shards in, now that their held keys are known. Their rows may be anywhere below the cursor.
     fn gain(&mut self, shards: ShardSet, holds: Vec<outbox_core::KeyHold>, now: Instant) {
-        self.look_up_holds |= holds.len() >= self.shared.config.max_held_keys;
+        let overflow = holds.len() >= self.shared.config.max_held_keys;
+        let all = self.queue.reading().iter().all(|shard| shards.contains(shard));
+        self.look_up_holds = overflow || (self.look_up_holds && !all);
+        self.holds_at = now + HOLDS_INTERVAL;
         self.queue.take_holds(holds);
+        if self.gaining.is_empty() {
+            return;
+        }
         for shard in shards.iter() {
             // Those that were lost while this was read are not in the list any more.
             if let Some(lease) = self.gaining.remove(&shard) {

@@ -3,8 +3,8 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use outbox_core::{
-    DeadReason, HoldState, KeyHold, Lane, MessageId, OrderingKey, Outcome, PublishError, PublishErrorKind,
-    RowId, ShardId, ShardSet, StoredMessage,
+    DeadReason, HoldState, KeyHold, Lane, MessageId, OperatorAction, OperatorRequest, OrderingKey, Outcome,
+    PublishError, PublishErrorKind, RowId, Seq, ShardId, ShardSet, StoredMessage,
 };
 use tokio::time::Instant;
 
@@ -46,8 +46,6 @@ pub(crate) struct Queue {
     in_flight: usize,
     /// Batches in which the destination answered for some message.
     answers: u64,
-    /// Rows were given up that this relay may own again under another epoch: the table must be read from the start.
-    rewind: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -98,7 +96,6 @@ impl Queue {
             careful: Careful::off(),
             in_flight: 0,
             answers: 0,
-            rewind: false,
         }
     }
 
@@ -135,11 +132,6 @@ impl Queue {
 
     pub(crate) fn has_sendable(&self) -> bool {
         !self.sendable.is_empty() || !self.unkeyed.is_empty()
-    }
-
-    /// Whether the table must be read from the start; asked once.
-    pub(crate) fn take_rewind(&mut self) -> bool {
-        std::mem::take(&mut self.rewind)
     }
 
     // Shards
@@ -220,11 +212,15 @@ impl Queue {
             }
             match state {
                 HoldState::Retrying { head, seq } => known.hold = Hold::Retrying { head, seq },
-                HoldState::Parked { behind } => known.hold = Hold::Parked { behind },
-                _ => {
-                    known.hold = Hold::Releasing { behind: None };
+                HoldState::Parked { behind } => {
+                    known.hold = Hold::Parked { behind };
                     known.fetch = Fetch::Wanted;
                 }
+                HoldState::Releasing { first } => {
+                    known.hold = Hold::Releasing { behind: None, first };
+                    known.fetch = Fetch::Wanted;
+                }
+                _ => {}
             }
             self.refresh(&key);
         }
@@ -302,15 +298,18 @@ impl Queue {
                 if state.queue.len() >= self.policy.window_per_key && entry.meta.row.lane == Lane::Fresh =>
             {
                 let behind = state.queue.back().map(|last| *last.message.id());
-                state.hold = Hold::Releasing { behind };
+                state.hold = Hold::Releasing {
+                    behind,
+                    first: entry.meta.seq,
+                };
                 state.fetch = Fetch::Wanted;
                 self.hold_behind(&key, &entry, behind.unwrap_or(id));
             }
             Hold::Free => state.insert(entry),
             Hold::Retrying { head, .. } if head == id => state.insert(entry),
             Hold::Retrying { head, .. } => self.hold_behind(&key, &entry, head),
-            Hold::Releasing { .. } if entry.meta.held => state.insert(entry),
-            Hold::Releasing { behind } => self.hold_behind(&key, &entry, behind.unwrap_or(id)),
+            Hold::Releasing { first, .. } if entry.meta.held || entry.meta.seq < first => state.insert(entry),
+            Hold::Releasing { behind, .. } => self.hold_behind(&key, &entry, behind.unwrap_or(id)),
             Hold::Parked { behind } => self.park_behind(&key, &entry, behind),
         }
         self.refresh(&key);
@@ -446,7 +445,7 @@ impl Queue {
         }
         let attempts = entry.meta.attempts.saturating_add(1);
         self.careful.begin(entry.meta.shard, id, attempts);
-        self.settle(&entry.meta, Outcome::Begin { attempts }, key.clone());
+        self.settle(&entry.meta, Outcome::Begin { attempts }, None);
         if let Some(key) = key {
             self.hold_key(
                 &key,
@@ -512,7 +511,6 @@ impl Queue {
             }
         }
         self.counters.unknown.add(verdict.unknown);
-        self.relist_careful();
         verdict
     }
 
@@ -539,10 +537,7 @@ impl Queue {
         match transition {
             Transition::Deliver => {
                 self.counters.delivered.add(1);
-                self.settle(&entry.meta, Outcome::Delivered, None);
-                if let Some(key) = key {
-                    self.head_gone(&key, entry.message.id());
-                }
+                self.settle_head(&entry, key, Outcome::Delivered);
             }
             Transition::Wait => self.put_back(entry, None),
             Transition::Again { after } => {
@@ -565,7 +560,7 @@ impl Queue {
                         after,
                         error,
                     },
-                    key.clone(),
+                    None,
                 );
                 if let Some(key) = key {
                     self.hold_key(
@@ -600,7 +595,7 @@ impl Queue {
         if attempt == Attempt::Confirmed {
             self.settle(&entry.meta, Outcome::Delivered, None);
         } else {
-            self.give_up(entry.meta.row, entry.meta.shard, entry.meta.size);
+            self.forget(entry.meta.row, entry.meta.shard, entry.meta.size);
         }
         if let Some(key) = entry.message.ordering_key().cloned() {
             self.refresh(&key);
@@ -617,36 +612,52 @@ impl Queue {
     ) {
         self.counters.dead.add(1);
         tracing::debug!(id = %entry.message.id(), %reason, error, "goes to the dead letters");
-        self.settle(
-            &entry.meta,
-            Outcome::Dead {
-                attempts,
-                reason,
-                error,
-                parked_behind,
-            },
-            None,
-        );
-        let Some(key) = entry.message.ordering_key().cloned() else {
-            return;
+        let key = entry.message.ordering_key().cloned();
+        let outcome = Outcome::Dead {
+            attempts,
+            reason,
+            error,
+            parked_behind,
         };
-        match parked_behind {
-            Some(behind) => self.hold_key(&key, Hold::Parked { behind }),
-            None => self.head_gone(&key, entry.message.id()),
+        match (key, parked_behind) {
+            (Some(key), Some(behind)) => {
+                self.settle(&entry.meta, outcome, None);
+                self.hold_key(&key, Hold::Parked { behind });
+            }
+            (key, _) => self.settle_head(&entry, key, outcome),
         }
     }
 
     // Keys
 
-    /// A message of the key is out of the way. If the key was held by it, those behind it can come.
-    fn head_gone(&mut self, key: &OrderingKey, id: &MessageId) {
-        if let Some(state) = self.keys.get_mut(key)
-            && matches!(state.hold, Hold::Retrying { head, .. } if head == *id)
+    /// A message is out of the way. If its key was held by it, those behind it can come, once its end is written: until
+    /// then the table still says that it is retrying.
+    fn settle_head(&mut self, entry: &Entry, key: Option<OrderingKey>, outcome: Outcome) {
+        let Some(key) = key else {
+            self.settle(&entry.meta, outcome, None);
+            return;
+        };
+        let id = *entry.message.id();
+        let mut awaited_by = None;
+        if let Some(state) = self.keys.get_mut(&key)
+            && matches!(outcome, Outcome::Dead { .. })
         {
-            state.hold = Hold::Releasing { behind: Some(*id) };
-            state.fetch = Fetch::Wanted;
+            state.burying += 1;
+            awaited_by = Some(key.clone());
         }
-        self.refresh(key);
+        if let Some(state) = self.keys.get_mut(&key)
+            && let Hold::Retrying { head, seq } = state.hold
+            && head == id
+        {
+            state.hold = Hold::Releasing {
+                behind: Some(id),
+                first: seq,
+            };
+            state.fetch = Fetch::Wanted;
+            awaited_by = Some(key.clone());
+        }
+        self.settle(&entry.meta, outcome, awaited_by);
+        self.refresh(&key);
     }
 
     /// Stops a key; what is queued of it goes where the held ones go.
@@ -680,7 +691,6 @@ impl Queue {
         }
         self.counters.held.add(1);
         if let Some(state) = self.keys.get_mut(key) {
-            state.moving += 1;
             state.moves += 1;
         }
         self.settle(&entry.meta, Outcome::Hold { behind }, Some(key.clone()));
@@ -700,7 +710,7 @@ impl Queue {
     /// Puts a message that was not decided about back at its place, to be sent again, at the earliest at `not_before`.
     fn put_back(&mut self, entry: Entry, not_before: Option<Instant>) {
         if self.owned.epoch(entry.meta.shard) != Some(entry.meta.epoch) {
-            self.give_up(entry.meta.row, entry.meta.shard, entry.meta.size);
+            self.forget(entry.meta.row, entry.meta.shard, entry.meta.size);
             return;
         }
         if entry.meta.begun {
@@ -737,6 +747,7 @@ impl Queue {
 
     /// Lets go on what was paused until now.
     pub(crate) fn resume(&mut self, now: Instant) {
+        self.relist_careful();
         while let Some(Reverse((time, _))) = self.paused_keys.peek() {
             if *time > now {
                 break;
@@ -788,19 +799,29 @@ impl Queue {
 
     // Fetching what waits behind others
 
-    /// Keys whose waiting messages are to be read from the deferred table.
-    pub(crate) fn start_fetch(&mut self, most: usize) -> Vec<OrderingKey> {
+    /// Keys whose waiting messages are to be read from the deferred table. Every fresh row up to `read_upto` has been
+    /// taken: of a key whose waiting ones begin beyond that, an earlier one may still come.
+    pub(crate) fn start_fetch(&mut self, most: usize, read_upto: Seq) -> Vec<OrderingKey> {
         let mut keys = Vec::new();
-        while keys.len() < most {
+        for _ in 0..self.fetchable.len() {
+            if keys.len() >= most {
+                break;
+            }
             let Some(key) = self.fetchable.pop_front() else {
                 break;
             };
-            if let Some(state) = self.keys.get_mut(&key)
-                && state.can_fetch()
-            {
-                state.fetch = Fetch::Running { moves: state.moves };
-                keys.push(key);
+            let Some(state) = self.keys.get_mut(&key) else {
+                continue;
+            };
+            if !state.can_fetch() {
+                continue;
             }
+            if matches!(state.hold, Hold::Releasing { first, .. } if first > read_upto) {
+                self.fetchable.push_back(key);
+                continue;
+            }
+            state.fetch = Fetch::Running { moves: state.moves };
+            keys.push(key);
         }
         keys
     }
@@ -809,10 +830,23 @@ impl Queue {
         !self.fetchable.is_empty()
     }
 
-    /// Takes what was read for [`Queue::start_fetch`]; `more` if there may be more.
-    pub(crate) fn fetched(&mut self, keys: &[OrderingKey], rows: Vec<StoredMessage>, more: bool) {
+    /// Takes what was read for [`Queue::start_fetch`], by `seq`; `more` if there may be more.
+    ///
+    /// Rows beyond `read_upto` are left where they are for now: an earlier fresh one of their key may still come.
+    pub(crate) fn fetched(
+        &mut self,
+        keys: &[OrderingKey],
+        rows: Vec<StoredMessage>,
+        more: bool,
+        read_upto: Seq,
+    ) {
+        let mut too_early: HashMap<OrderingKey, Seq> = HashMap::new();
         for row in rows {
-            self.admit(row);
+            if row.seq <= read_upto {
+                self.admit(row);
+            } else if let Some(key) = row.message.ordering_key() {
+                too_early.entry(key.clone()).or_insert(row.seq);
+            }
         }
         for key in keys {
             let Some(state) = self.keys.get_mut(key) else {
@@ -822,10 +856,16 @@ impl Queue {
                 continue;
             };
             // Complete only if nothing was moved there since: such a row may have been too late for this read.
-            let complete = !more && moves == state.moves;
+            let complete = !more && moves == state.moves && !too_early.contains_key(key);
             state.fetch = if complete { Fetch::No } else { Fetch::Wanted };
-            if complete && matches!(state.hold, Hold::Releasing { .. }) {
-                state.hold = Hold::Free;
+            match &mut state.hold {
+                Hold::Releasing { .. } if complete => state.hold = Hold::Free,
+                Hold::Releasing { first, .. } => {
+                    if let Some(seq) = too_early.get(key) {
+                        *first = *seq;
+                    }
+                }
+                _ => {}
             }
             self.refresh(key);
         }
@@ -845,7 +885,7 @@ impl Queue {
 
     // Settlements out
 
-    fn settle(&mut self, meta: &Meta, outcome: Outcome, key: Option<OrderingKey>) {
+    fn settle(&mut self, meta: &Meta, outcome: Outcome, awaited_by: Option<OrderingKey>) {
         let Meta {
             row,
             shard,
@@ -853,18 +893,22 @@ impl Queue {
             size,
             ..
         } = *meta;
+        if let Some(state) = awaited_by.as_ref().and_then(|key| self.keys.get_mut(key)) {
+            state.writing += 1;
+        }
         self.settlements.push(Settlement {
             row,
             shard,
             epoch,
             outcome,
-            key,
+            awaited_by,
+            releases: None,
             size,
         });
     }
 
     /// Carries out what an operator asked for, unless the row is under way.
-    pub(crate) fn carry_out(&mut self, request: &outbox_core::OperatorRequest) {
+    pub(crate) fn carry_out(&mut self, request: &OperatorRequest) {
         let Some(epoch) = self.owned.epoch(request.shard) else {
             return;
         };
@@ -875,8 +919,8 @@ impl Queue {
             *rows += 1;
         }
         let outcome = match request.action {
-            outbox_core::OperatorAction::Replay => Outcome::Replay,
-            outbox_core::OperatorAction::Discard => Outcome::Discard,
+            OperatorAction::Replay => Outcome::Replay,
+            OperatorAction::Discard => Outcome::Discard,
             _ => return,
         };
         // The key flows again if the whole of it is replayed, or if what it stopped at is discarded.
@@ -891,13 +935,15 @@ impl Queue {
             Some(Hold::Parked { behind }) => request.parked && (replay || behind == request.id),
             _ => request.parked,
         };
-        let key = request.key.clone().filter(|_| released);
+        let releases = request.key.clone().filter(|_| released);
+        let OperatorRequest { row, shard, .. } = *request;
         self.settlements.push(Settlement {
-            row: request.row,
-            shard: request.shard,
+            row,
+            shard,
             epoch,
             outcome,
-            key,
+            awaited_by: None,
+            releases,
             size: 0,
         });
     }
@@ -936,7 +982,8 @@ impl Queue {
             row,
             shard,
             outcome,
-            key,
+            awaited_by,
+            releases,
             size,
             ..
         } in settlements
@@ -947,24 +994,20 @@ impl Queue {
                 Outcome::Begin { .. } | Outcome::Replay | Outcome::Discard => due(std::time::Duration::ZERO),
                 _ => {}
             }
-            let Some(key) = key else { continue };
-            match outcome {
-                Outcome::Hold { .. } => {
-                    if let Some(state) = self.keys.get_mut(&key) {
-                        state.moving = state.moving.saturating_sub(1);
-                    }
-                }
-                Outcome::Replay | Outcome::Discard => {
-                    // What waits behind the one it stopped at is in the deferred table now.
-                    let state = self.keys.entry(key.clone()).or_insert_with(|| Key::new(shard));
-                    state.hold = Hold::Releasing { behind: None };
-                    state.fetch = Fetch::Wanted;
-                }
-                _ => {}
+            if let Some(key) = awaited_by {
+                self.written(&key, &outcome);
             }
-            self.refresh(&key);
+            if let Some(key) = releases {
+                // What waits behind the one it stopped at is in the deferred table now.
+                let state = self.keys.entry(key.clone()).or_insert_with(|| Key::new(shard));
+                state.hold = Hold::Releasing {
+                    behind: None,
+                    first: Seq::MIN,
+                };
+                state.fetch = Fetch::Wanted;
+                self.refresh(&key);
+            }
         }
-        self.relist_careful();
         aftermath
     }
 
@@ -983,25 +1026,28 @@ impl Queue {
                 continue;
             }
             self.counters.stale_rows.add(1);
-            self.give_up(settlement.row, settlement.shard, settlement.size);
-            if let Some(key) = settlement.key
-                && let Some(state) = self.keys.get_mut(&key)
-            {
-                if matches!(settlement.outcome, Outcome::Hold { .. }) {
-                    state.moving = state.moving.saturating_sub(1);
-                }
-                self.refresh(&key);
+            self.forget(settlement.row, settlement.shard, settlement.size);
+            if let Some(key) = settlement.awaited_by {
+                self.written(&key, &settlement.outcome);
             }
         }
         self.settle_failed(again);
     }
 
-    fn give_up(&mut self, row: RowId, shard: ShardId, size: usize) {
-        self.forget(row, shard, size);
-        // If the shard is ours again, the cursor may have passed this row while it was in memory.
-        if self.owned.epoch(shard).is_some() {
-            self.rewind = true;
+    fn written(&mut self, key: &OrderingKey, outcome: &Outcome) {
+        if let Some(state) = self.keys.get_mut(key) {
+            state.writing = state.writing.saturating_sub(1);
+            if matches!(
+                outcome,
+                Outcome::Dead {
+                    parked_behind: None,
+                    ..
+                }
+            ) {
+                state.burying = state.burying.saturating_sub(1);
+            }
         }
+        self.refresh(key);
     }
 
     fn forget(&mut self, row: RowId, shard: ShardId, size: usize) {
@@ -1015,12 +1061,16 @@ impl Queue {
 
     // Careful shards
 
+    /// The window may be full of messages that wait for one deferred row.
+    pub(crate) fn awaits_deferred_row(&self) -> bool {
+        self.careful.awaits_row()
+    }
+
     /// The shards that need no more care; asked once. `nothing_left`: all of their rows have been read and settled.
     pub(crate) fn end_care(&mut self, read_to_the_end: bool) -> Option<ShardSet> {
         let nothing_left = read_to_the_end && self.careful.shards.iter().all(|shard| self.has_left(shard));
         self.careful.is_over(nothing_left).then(|| {
             let shards = self.careful.end();
-            self.relist_careful();
             shards
         })
     }

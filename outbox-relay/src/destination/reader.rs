@@ -103,9 +103,13 @@ impl Reader {
         }
     }
 
-    /// The table is read from the start: a shard was gained, or rows were given up. Rows in memory are recognised.
+    /// The table is read from the start, because a shard was gained. Rows in memory are recognised. Looks back end here:
+    /// what they find of the gained shard would overtake the earlier rows that are only now read.
     pub(crate) fn rewind(&mut self, now: Instant) {
         self.cursor = 0;
+        self.sweep = None;
+        self.backstop = None;
+        self.missing.clear();
         self.rewound = true;
         self.at_end = false;
         self.due_after = None;
@@ -124,13 +128,13 @@ impl Reader {
     }
 
     /// The look back or aside that is due now, if any; forward looks are up to the poller.
-    pub(crate) fn next_look(&mut self, now: Instant, room: usize) -> Option<Look> {
+    pub(crate) fn next_look(&mut self, now: Instant, room: usize, room_for_due: usize) -> Option<Look> {
         if !self.missing.is_empty() && room > 0 {
             let rest = self.missing.split_off(self.missing.len().min(room));
             let seqs = std::mem::replace(&mut self.missing, rest);
             return Some(Look::Missing { seqs });
         }
-        if room > 0 && self.due_at.is_some_and(|at| at <= now) {
+        if room_for_due > 0 && self.due_at.is_some_and(|at| at <= now) {
             return Some(Look::Due {
                 after: self.due_after,
             });
@@ -190,15 +194,20 @@ impl Reader {
         self.cursor
     }
 
+    /// Every fresh row up to this place that was visible has been read since the last rewind.
+    pub(crate) fn read_upto(&self) -> Seq {
+        if self.at_end { Seq::MAX } else { self.cursor }
+    }
+
     /// When something is due that is not due now.
-    pub(crate) fn next_time(&self, room: usize) -> Instant {
+    pub(crate) fn next_time(&self, room_for_due: usize) -> Instant {
         let sweeping = self.config.late_commits && self.low < self.cursor;
         [
             Some(self.due_check_at),
             Some(self.requests_at),
             Some(self.backstop_at),
             // Without room due rows can't be taken; the settle that makes room comes first.
-            self.due_at.filter(|_| room > 0),
+            self.due_at.filter(|_| room_for_due > 0),
             sweeping.then_some(self.sweep_at),
         ]
         .into_iter()
@@ -275,8 +284,9 @@ impl Reader {
 
     fn look_for_missing(&mut self, seqs: &[Seq], queue: &Queue) -> usize {
         let before = self.missing.len();
-        self.missing
-            .extend(seqs.iter().filter(|seq| !queue.knows(RowId::fresh(**seq))));
+        let cursor = self.cursor;
+        let is_late = |seq: &&Seq| **seq <= cursor && !queue.knows(RowId::fresh(**seq));
+        self.missing.extend(seqs.iter().filter(is_late));
         self.missing.sort_unstable();
         self.missing.dedup();
         self.missing.len() - before

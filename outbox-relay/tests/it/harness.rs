@@ -9,15 +9,26 @@ use outbox_relay::{Relay, RelayHandle};
 
 /// A message of a key; its payload is its number within the key.
 pub(crate) fn keyed(key: &str, number: usize) -> OutboxMessage {
-    OutboxMessage::bytes("orders", number.to_string()).unwrap().ordering_key(key).build().unwrap()
+    OutboxMessage::bytes("orders", number.to_string())
+        .unwrap()
+        .ordering_key(key)
+        .build()
+        .unwrap()
 }
 
 pub(crate) fn unkeyed(number: usize) -> OutboxMessage {
-    OutboxMessage::bytes("orders", number.to_string()).unwrap().build().unwrap()
+    OutboxMessage::bytes("orders", number.to_string())
+        .unwrap()
+        .build()
+        .unwrap()
 }
 
 pub(crate) fn to_topic(topic: &str, key: &str, number: usize) -> OutboxMessage {
-    OutboxMessage::bytes(topic, number.to_string()).unwrap().ordering_key(key).build().unwrap()
+    OutboxMessage::bytes(topic, number.to_string())
+        .unwrap()
+        .ordering_key(key)
+        .build()
+        .unwrap()
 }
 
 pub(crate) fn number(message: &OutboxMessage) -> usize {
@@ -73,7 +84,10 @@ pub(crate) async fn start(relay: Relay) -> RelayHandle {
 
 /// Waits until everything is delivered or dead.
 pub(crate) async fn drained(relay: &RelayHandle) {
-    tokio::time::timeout(Duration::from_secs(24 * 3600), relay.drained()).await.expect("it drains").unwrap();
+    tokio::time::timeout(Duration::from_secs(24 * 3600), relay.drained())
+        .await
+        .expect("it drains")
+        .unwrap();
 }
 
 /// Waits for a condition, in steps of a millisecond of paused time.
@@ -83,7 +97,9 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(3600), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(Duration::from_secs(3600), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// Each message exactly once.
@@ -100,13 +116,18 @@ pub(crate) fn assert_in_order(delivered: &[OutboxMessage]) {
     let mut last: HashMap<&str, usize> = HashMap::new();
     let mut seen = HashSet::new();
     for message in delivered {
-        let Some(key) = message.ordering_key() else { continue };
+        let Some(key) = message.ordering_key() else {
+            continue;
+        };
         if !seen.insert(*message.id()) {
             continue;
         }
         let number = number(message);
         if let Some(before) = last.insert(key.as_str(), number) {
-            assert!(before < number, "key {key}: {number} was first delivered after {before}");
+            assert!(
+                before < number,
+                "key {key}: {number} was first delivered after {before}"
+            );
         }
     }
 }

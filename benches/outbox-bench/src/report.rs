@@ -1,0 +1,156 @@
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+
+/// One figure of ours beside the one of the bare loop.
+#[derive(Debug, Serialize)]
+pub(crate) struct Measurement {
+    /// What was measured.
+    pub(crate) bench: &'static str,
+    /// The database.
+    pub(crate) store: &'static str,
+    /// The database client.
+    pub(crate) orm: &'static str,
+    /// The broker.
+    pub(crate) transport: &'static str,
+    /// What else sets it apart.
+    pub(crate) variant: String,
+    /// With the outbox.
+    pub(crate) ours: Option<f64>,
+    /// With the bare loop.
+    pub(crate) raw: Option<f64>,
+    /// Of both figures.
+    pub(crate) unit: &'static str,
+}
+
+impl Measurement {
+    /// How much of the bare loop's figure is left; 1 is all of it.
+    fn ratio(&self) -> Option<f64> {
+        Some(self.ours? / self.raw?)
+    }
+}
+
+/// All figures of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Report(Vec<Measurement>);
+
+/// A row of the file.
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    measurement: &'a Measurement,
+    ratio: Option<f64>,
+}
+
+impl Report {
+    pub(crate) fn push(&mut self, measurement: Measurement) {
+        self.0.push(measurement);
+    }
+
+    /// As a table that can be pasted into a page.
+    #[expect(clippy::print_stdout, reason = "the table is what a run is for")]
+    pub(crate) fn print(&self) {
+        let mut table = Table::new();
+        table.load_style(ASCII_MARKDOWN).set_header([
+            "bench",
+            "store",
+            "orm",
+            "transport",
+            "variant",
+            "ours",
+            "raw",
+            "ratio",
+            "unit",
+        ]);
+        for column in 5..=7 {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        for row in &self.0 {
+            table.add_row([
+                row.bench,
+                row.store,
+                row.orm,
+                row.transport,
+                &row.variant,
+                &figure(row.ours, 0),
+                &figure(row.raw, 0),
+                &figure(row.ratio(), 2),
+                row.unit,
+            ]);
+        }
+        println!("{table}");
+    }
+
+    /// As a JSON array.
+    pub(crate) fn write(&self, file: &Path) -> Result<()> {
+        let rows: Vec<_> = self
+            .0
+            .iter()
+            .map(|measurement| Row {
+                ratio: measurement.ratio(),
+                measurement,
+            })
+            .collect();
+        std::fs::write(file, serde_json::to_string_pretty(&rows)?).with_context(|| file.display().to_string())
+    }
+}
+
+/// A number with its thousands set apart.
+fn figure(value: Option<f64>, decimals: usize) -> String {
+    let Some(value) = value else {
+        return "-".to_owned();
+    };
+    let text = format!("{value:.decimals$}");
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut grouped = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_readable() {
+        assert_eq!(figure(Some(1_234_567.4), 0), "1,234,567");
+        assert_eq!(figure(Some(999.0), 0), "999");
+        assert_eq!(figure(Some(0.914), 2), "0.91");
+        assert_eq!(figure(None, 2), "-");
+    }
+
+    #[test]
+    fn a_ratio_needs_both_figures() {
+        let mut measurement = Measurement {
+            bench: "drain",
+            store: "sqlite",
+            orm: "sqlx",
+            transport: "none",
+            variant: String::new(),
+            ours: None,
+            raw: Some(200.0),
+            unit: "msg/s",
+        };
+        assert_eq!(measurement.ratio(), None);
+        measurement.ours = Some(150.0);
+        let row = Row {
+            ratio: measurement.ratio(),
+            measurement: &measurement,
+        };
+        let json = serde_json::to_value(row).unwrap();
+        assert_eq!(
+            (&json["ratio"], &json["store"]),
+            (&serde_json::json!(0.75), &serde_json::json!("sqlite"))
+        );
+    }
+}

@@ -1,0 +1,148 @@
+use async_nats::jetstream::Context;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use outbox_core::PublishError;
+
+use crate::NatsConfig;
+use crate::error::{Failure, publish_error};
+
+/// Checks that JetStream is there and, where a stream is named, that it is fit; creates it if that was asked for.
+/// Returns the stream as it is.
+pub(crate) async fn check(jetstream: &Context, config: &NatsConfig) -> Result<Option<Config>, PublishError> {
+    let Some(stream) = &config.stream else {
+        return check_account(jetstream).await.map(|()| None);
+    };
+    let found = find_or_create(jetstream, config, stream).await?;
+    if let Some(problem) = defect(&found) {
+        return Err(publish_error(Failure::StreamUnusable { stream, problem }));
+    }
+    Ok(Some(found))
+}
+
+/// Logs what can lose messages.
+pub(crate) fn warn(stream: &Config) {
+    for risk in risks(stream) {
+        tracing::warn!("JetStream stream {} {risk}", stream.name);
+    }
+}
+
+/// Not `query_account`, which wants fields that servers before 2.10 don't send.
+async fn check_account(jetstream: &Context) -> Result<(), PublishError> {
+    let unanswered = |error| publish_error(Failure::Account(error));
+    match jetstream.request("INFO", &()).await.map_err(unanswered)? {
+        Response::<serde_json::Value>::Ok(_) => Ok(()),
+        Response::Err { error } => Err(publish_error(Failure::JetStream(error))),
+    }
+}
+
+async fn find_or_create(
+    jetstream: &Context,
+    config: &NatsConfig,
+    stream: &str,
+) -> Result<Config, PublishError> {
+    let info = |error| publish_error(Failure::StreamInfo { error, stream });
+    match jetstream.get_stream(stream).await {
+        Ok(found) => return Ok(found.cached_info().config.clone()),
+        Err(error) if config.create && is_missing(&error) => {}
+        Err(error) => return Err(info(error)),
+    }
+    if config.subjects.is_empty() {
+        return Err(publish_error(Failure::StreamWithoutSubjects(stream)));
+    }
+    match jetstream.create_stream(wanted(config, stream)).await {
+        Ok(created) => Ok(created.cached_info().config.clone()),
+        // Somebody else was faster, with other settings.
+        Err(error) if is_taken(&error.kind()) => match jetstream.get_stream(stream).await {
+            Ok(found) => Ok(found.cached_info().config.clone()),
+            Err(error) => Err(info(error)),
+        },
+        Err(error) => Err(publish_error(Failure::StreamCreate { error, stream })),
+    }
+}
+
+fn wanted(config: &NatsConfig, stream: &str) -> Config {
+    Config {
+        name: stream.to_owned(),
+        subjects: config.subjects.clone(),
+        storage: StorageType::File,
+        // A full stream says so, instead of dropping what nobody has read yet.
+        discard: DiscardPolicy::New,
+        num_replicas: config.replicas,
+        duplicate_window: config.duplicate_window,
+        ..Config::default()
+    }
+}
+
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn is_taken(kind: &CreateStreamErrorKind) -> bool {
+    matches!(kind, CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
+}
+
+/// What makes publishing impossible.
+fn defect(stream: &Config) -> Option<&'static str> {
+    if stream.no_ack {
+        return Some("has no_ack set: it never confirms a message, so none could ever count as delivered");
+    }
+    if stream.sealed {
+        return Some("is sealed: it takes no messages any more");
+    }
+    if stream.mirror.is_some() {
+        return Some("is a mirror: it takes no messages of its own");
+    }
+    None
+}
+
+/// What loses confirmed messages.
+fn risks(stream: &Config) -> Vec<&'static str> {
+    let limited = stream.max_messages > 0 || stream.max_bytes > 0 || stream.max_messages_per_subject > 0;
+    let mut risks = Vec::new();
+    if stream.storage == StorageType::Memory {
+        risks.push("keeps messages in memory only: a restart of the server loses them (use storage=file)");
+    }
+    if limited && stream.discard == DiscardPolicy::Old && stream.retention == RetentionPolicy::Limits {
+        risks.push("drops its oldest messages when it is full, read or not (use discard=new)");
+    }
+    if stream.retention == RetentionPolicy::Interest {
+        risks.push("drops a message at once while no consumer is interested in it (retention=interest)");
+    }
+    risks
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_created_has_neither_defects_nor_risks() {
+        let config: NatsConfig = "nats://h?stream=S&create=true&subjects=s.>&duplicate_window=10min"
+            .parse()
+            .unwrap();
+        let stream = wanted(&config, "S");
+        assert_eq!(defect(&stream), None);
+        assert_eq!(risks(&stream), Vec::<&str>::new());
+        assert_eq!(stream.duplicate_window, Duration::from_secs(600));
+    }
+
+    #[test]
+    fn what_loses_messages_is_named() {
+        let dropping = |change: fn(&mut Config)| {
+            let mut stream = Config::default();
+            change(&mut stream);
+            (defect(&stream).is_some(), risks(&stream).len())
+        };
+        assert_eq!(dropping(|_| ()), (false, 0));
+        assert_eq!(dropping(|s| s.storage = StorageType::Memory), (false, 1));
+        assert_eq!(dropping(|s| s.max_bytes = 1), (false, 1));
+        assert_eq!(dropping(|s| s.max_messages = -1), (false, 0));
+        assert_eq!(dropping(|s| s.retention = RetentionPolicy::Interest), (false, 1));
+        assert_eq!(dropping(|s| s.no_ack = true), (true, 0));
+        assert_eq!(dropping(|s| s.sealed = true), (true, 0));
+    }
+}

@@ -1,0 +1,193 @@
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use outbox_core::{OutboxMessage, PublishError, Transport, TransportCapabilities};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::batch::Batch;
+use crate::connection::Connection;
+use crate::error::{Failure, publish_error};
+use crate::link::Link;
+use crate::{NatsConfig, NatsConfigError, stream};
+
+/// Publishes to JetStream. See the [crate] for what goes where.
+///
+/// The connection is opened by the first call that needs it, and opened anew after it was lost; a broker that is down
+/// is an error of that call, never of the construction.
+pub struct NatsTransport {
+    config: NatsConfig,
+    link: Link,
+    in_flight: Semaphore,
+    /// Whether the stream was found, or created.
+    checked: AtomicBool,
+    closed: AtomicBool,
+    learned: Mutex<Learned>,
+}
+
+type PublishResult = Result<(), PublishError>;
+
+/// What the broker has told about itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct Learned {
+    max_payload: Option<usize>,
+    dedup_window: Option<Duration>,
+}
+
+impl NatsTransport {
+    /// Messages in one call at most.
+    const MAX_BATCH: usize = 256;
+
+    /// A transport from a URL; `NatsConfig` has the list of its parameters. Tries once to reach the broker, and only
+    /// logs if that fails: it may come up later.
+    ///
+    /// # Errors
+    ///
+    /// [`NatsConfigError`] if the URL is wrong; never because of the broker.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes; a stream may have been created.
+    pub async fn connect(url: &str) -> Result<Self, NatsConfigError> {
+        let transport = Self::new(url.parse()?)?;
+        if let Err(error) = transport.check().await {
+            tracing::warn!("the NATS transport is not ready yet: {error}");
+        }
+        Ok(transport)
+    }
+
+    /// A transport that does not connect before it has something to do.
+    ///
+    /// # Errors
+    ///
+    /// [`NatsConfigError`] if a value is out of its range.
+    pub fn new(config: NatsConfig) -> Result<Self, NatsConfigError> {
+        let config = config.checked()?;
+        Ok(Self {
+            link: Link::new(config.clone()),
+            in_flight: Semaphore::new(config.max_in_flight),
+            checked: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            learned: Mutex::default(),
+            config,
+        })
+    }
+
+    /// Publishes at most as many as may be in flight.
+    async fn publish_window(&self, window: &[OutboxMessage], deadline: Instant) -> Vec<PublishResult> {
+        let batch = Batch::encode(window, &self.config.source);
+        let wanted = u32::try_from(batch.sendable()).unwrap_or(u32::MAX);
+        if wanted == 0 {
+            return batch.unsent(|| publish_error(Failure::NotSent));
+        }
+        let Ok(permits) = timeout_at(deadline, self.in_flight.acquire_many(wanted)).await else {
+            return batch.unsent(|| publish_error(Failure::NotSent));
+        };
+        let Ok(_permits) = permits else {
+            return batch.unsent(|| publish_error(Failure::Closed));
+        };
+        match timeout_at(deadline, self.ready()).await {
+            Ok(Ok(connection)) => batch.send(&connection, deadline).await,
+            Ok(Err(error)) => batch.unsent(|| PublishError::new(error.kind(), error.to_string())),
+            Err(_) => {
+                let text = format!("{}: timed out", self.config.addresses());
+                batch.unsent(|| publish_error(Failure::Unreachable(&text)))
+            }
+        }
+    }
+
+    /// The connection, with the stream behind it if that is ours to create.
+    async fn ready(&self) -> Result<Arc<Connection>, PublishError> {
+        let connection = self.connection().await?;
+        if self.config.create && !self.checked.load(Ordering::Acquire) {
+            self.check_stream(&connection).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>, PublishError> {
+        let connection = self.link.connection().await?;
+        self.learn(|learned| learned.max_payload = Some(connection.client.max_payload()));
+        Ok(connection)
+    }
+
+    async fn check_stream(&self, connection: &Connection) -> Result<(), PublishError> {
+        let stream = stream::check(&connection.jetstream, &self.config).await?;
+        let first = !self.checked.swap(true, Ordering::AcqRel);
+        if let Some(stream) = stream {
+            self.learn(|learned| learned.dedup_window = Some(stream.duplicate_window));
+            // A health check comes every few seconds.
+            if first {
+                stream::warn(&stream);
+            }
+        }
+        Ok(())
+    }
+
+    fn learn(&self, change: impl FnOnce(&mut Learned)) {
+        change(&mut self.learned.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[async_trait]
+impl Transport for NatsTransport {
+    fn capabilities(&self) -> TransportCapabilities {
+        let learned = *self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        // A stream refuses one message and takes the next one: there is no order in a batch.
+        TransportCapabilities::new("nats")
+            .pipelined_order(false)
+            .max_batch(Self::MAX_BATCH.min(self.config.max_in_flight))
+            .max_in_flight(self.config.max_in_flight)
+            .max_payload(learned.max_payload)
+            .dedup_window(Some(learned.dedup_window.unwrap_or(NatsConfig::DUPLICATE_WINDOW)))
+            .max_send_time(self.config.publish_timeout)
+    }
+
+    async fn publish(&self, batch: &[OutboxMessage]) -> Vec<Result<(), PublishError>> {
+        let deadline = Instant::now() + self.config.publish_timeout;
+        let mut results = Vec::with_capacity(batch.len());
+        for window in batch.chunks(self.config.max_in_flight) {
+            results.extend(self.publish_window(window, deadline).await);
+        }
+        results
+    }
+
+    async fn check(&self) -> Result<(), PublishError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(publish_error(Failure::Closed));
+        }
+        let check = async { self.check_stream(&*self.connection().await?).await };
+        match timeout(self.config.publish_timeout, check).await {
+            Ok(result) => result,
+            Err(_) => Err(publish_error(Failure::CheckTimedOut)),
+        }
+    }
+
+    async fn reset(&self) {
+        self.link.cut(false).await;
+    }
+
+    async fn close(&self, time: Duration) -> Result<(), PublishError> {
+        self.closed.store(true, Ordering::Release);
+        let all = u32::try_from(self.config.max_in_flight).unwrap_or(u32::MAX);
+        let finished = timeout(time, self.in_flight.acquire_many(all)).await.is_ok();
+        let unconfirmed = self.config.max_in_flight - self.in_flight.available_permits();
+        self.in_flight.close();
+        self.link.cut(true).await;
+        if finished {
+            return Ok(());
+        }
+        Err(publish_error(Failure::CloseTimedOut { unconfirmed }))
+    }
+}
+
+impl fmt::Debug for NatsTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsTransport")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,385 @@
+//! What is special about JetStream: its streams, its limits, its permissions.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer::pull, stream};
+use futures_util::{FutureExt, StreamExt};
+use outbox_conformance::started;
+use outbox_conformance::transport_suite::BrokerProcess;
+use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Transport};
+use outbox_nats::NatsTransport;
+
+use crate::broker::PrivateServer;
+use crate::fixture::{client, create_stream, read_stream, unique};
+use crate::proxy::Proxy;
+
+fn messages(topic: &str, count: usize) -> Vec<OutboxMessage> {
+    let message = |n| {
+        OutboxMessage::bytes(topic, format!("m{n}"))
+            .unwrap()
+            .build()
+            .unwrap()
+    };
+    (0..count).map(message).collect()
+}
+
+fn kinds(results: &[Result<(), PublishError>]) -> Vec<Option<PublishErrorKind>> {
+    results
+        .iter()
+        .map(|result| result.as_ref().err().map(PublishError::kind))
+        .collect()
+}
+
+/// A server of its own for each case here: they fill streams and count connections.
+async fn on_a_server<Fut: Future<Output = ()>>(config: &str, case: impl FnOnce(PrivateServer) -> Fut) {
+    if let Some(server) = started("nats-server", PrivateServer::launch(config).await) {
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, case(server))
+            .await
+            .expect("the case did not end in a minute");
+    }
+}
+
+const JETSTREAM: &str = "jetstream: { store_dir: \"$DIR\" }";
+
+async fn transport(url: &str) -> NatsTransport {
+    NatsTransport::connect(url).await.unwrap()
+}
+
+async fn stream_with(jetstream: &jetstream::Context, name: &str, change: impl FnOnce(&mut stream::Config)) {
+    let mut config = stream::Config {
+        name: name.to_owned(),
+        subjects: vec![format!("{name}.>")],
+        ..stream::Config::default()
+    };
+    change(&mut config);
+    jetstream.create_stream(config).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_stream_of_the_url_is_created_and_then_left_alone() {
+    on_a_server(JETSTREAM, async |server| {
+        let url = format!(
+            "{}?stream=ORDERS&create=true&subjects=orders.>,billing.*&duplicate_window=10min",
+            server.url()
+        );
+        // Lazily: no connection before the first message.
+        let nats = NatsTransport::new(url.parse().unwrap()).unwrap();
+        let batch = [messages("orders.a.b", 1), messages("billing.x", 1)].concat();
+        assert_eq!(kinds(&nats.publish(&batch).await), [None, None]);
+        assert_eq!(nats.capabilities().dedup_window, Some(Duration::from_secs(600)));
+        let js = client(&server.url()).await.unwrap();
+        let config = js
+            .get_stream("ORDERS")
+            .await
+            .unwrap()
+            .cached_info()
+            .config
+            .clone();
+        assert_eq!(config.subjects, ["orders.>", "billing.*"]);
+        assert_eq!(
+            (config.storage, config.discard),
+            (stream::StorageType::File, stream::DiscardPolicy::New)
+        );
+        let other = transport(&format!(
+            "{}?stream=ORDERS&create=true&subjects=other",
+            server.url()
+        ))
+        .await;
+        other.check().await.unwrap();
+        let kept = js
+            .get_stream("ORDERS")
+            .await
+            .unwrap()
+            .cached_info()
+            .config
+            .clone();
+        assert_eq!(kept.subjects, ["orders.>", "billing.*"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_check_says_what_is_missing() {
+    on_a_server(JETSTREAM, async |server| {
+        transport(&server.url()).await.check().await.unwrap();
+        let missing = transport(&format!("{}?stream=GONE", server.url())).await;
+        let error = missing.check().await.unwrap_err();
+        assert_eq!(error.kind(), PublishErrorKind::Retryable);
+        assert_eq!(
+            error.to_string(),
+            "there is no JetStream stream \"GONE\": create it, or let create=true do so"
+        );
+        let vague = transport(&format!("{}?stream=GONE&create=true", server.url())).await;
+        let error = vague.check().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no JetStream stream \"GONE\", and without subjects=… it can't be created"
+        );
+        let js = client(&server.url()).await.unwrap();
+        stream_with(&js, "SILENT", |config| config.no_ack = true).await;
+        let silent = transport(&format!("{}?stream=SILENT", server.url())).await;
+        assert!(silent.check().await.unwrap_err().to_string().contains("no_ack"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_retryable_and_says_so() {
+    on_a_server("", async |server| {
+        let nats = transport(&server.url()).await;
+        let error = nats.check().await.unwrap_err();
+        assert_eq!(error.kind(), PublishErrorKind::Retryable);
+        assert_eq!(
+            error.to_string(),
+            "JetStream is not enabled on this server or for this account"
+        );
+        let results = nats.publish(&messages("orders", 3)).await;
+        assert_eq!(kinds(&results), [Some(PublishErrorKind::Retryable); 3]);
+        let text = results[0].as_ref().unwrap_err().to_string();
+        assert!(
+            text.starts_with("no JetStream stream takes subject \"orders\""),
+            "{text}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_core_subscriber_is_no_stream() {
+    on_a_server(JETSTREAM, async |server| {
+        let core = async_nats::connect(server.url()).await.unwrap();
+        let mut requests = core.subscribe("orders").await.unwrap();
+        core.flush().await.unwrap();
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                core.publish(request.reply.unwrap(), "{\"thanks\":true}".into())
+                    .await
+                    .unwrap();
+            }
+        });
+        let results = transport(&server.url())
+            .await
+            .publish(&messages("orders", 2))
+            .await;
+        assert_eq!(
+            kinds(&results),
+            [Some(PublishErrorKind::Unknown); 2],
+            "{results:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_stream_is_retryable_and_takes_the_rest_once_there_is_room() {
+    on_a_server(JETSTREAM, async |server| {
+        let js = client(&server.url()).await.unwrap();
+        stream_with(&js, "FULL", |config| {
+            config.max_messages = 3;
+            config.discard = stream::DiscardPolicy::New;
+        })
+        .await;
+        let nats = transport(&format!("{}?stream=FULL", server.url())).await;
+        let batch = messages("FULL.x", 5);
+        let full = Some(PublishErrorKind::Retryable);
+        let results = nats.publish(&batch).await;
+        assert_eq!(kinds(&results), [None, None, None, full, full]);
+        let text = results[3].as_ref().unwrap_err().to_string();
+        assert!(text.contains("maximum messages exceeded"), "{text}");
+        js.get_stream("FULL").await.unwrap().purge().await.unwrap();
+        assert_eq!(kinds(&nats.publish(&batch[3..]).await), [None, None]);
+        assert_eq!(read_stream(&js, "FULL", "FULL.x").await.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_above_the_limit_of_the_stream_is_rejected() {
+    on_a_server(JETSTREAM, async |server| {
+        let js = client(&server.url()).await.unwrap();
+        stream_with(&js, "SMALL", |config| config.max_message_size = 1000).await;
+        let mut batch = messages("SMALL.x", 2);
+        batch.insert(
+            1,
+            OutboxMessage::bytes("SMALL.x", vec![0; 2000])
+                .unwrap()
+                .build()
+                .unwrap(),
+        );
+        let results = transport(&server.url()).await.publish(&batch).await;
+        assert_eq!(
+            kinds(&results),
+            [None, Some(PublishErrorKind::Rejected), None],
+            "{results:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subject_without_permission_is_retryable_and_named() {
+    let config = "jetstream: { store_dir: \"$DIR\" }
+        authorization: { users: [
+            { user: admin, password: admin }
+            { user: app, password: app, permissions: { publish: { deny: \"ORDERS.Secret\" } } }
+        ] }";
+    on_a_server(config, async |server| {
+        let admin = async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
+        let js = jetstream::new(admin.connect(server.url()).await.unwrap());
+        create_stream(&js, "ORDERS").await;
+        let nats = transport(&format!(
+            "nats://app:app@127.0.0.1:{}?publish_timeout=1s",
+            server.port()
+        ))
+        .await;
+        let batch = [messages("ORDERS.open", 1), messages("ORDERS.Secret", 1)].concat();
+        let results = nats.publish(&batch).await;
+        assert_eq!(
+            kinds(&results),
+            [None, Some(PublishErrorKind::Retryable)],
+            "{results:?}"
+        );
+        let wrong = transport(&format!("nats://app:c4nary@127.0.0.1:{}", server.port())).await;
+        let error = wrong.publish(&batch).await.remove(0).unwrap_err();
+        assert_eq!(error.kind(), PublishErrorKind::Unavailable);
+        assert!(error.to_string().contains("authorization violation"), "{error}");
+        assert!(!format!("{error:?}").contains("c4nary"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_whose_confirmation_was_cut_is_published_once() {
+    on_a_server(JETSTREAM, async |server| {
+        let js = client(&server.url()).await.unwrap();
+        create_stream(&js, "CUT").await;
+        let proxy = Proxy::to(server.port()).await;
+        let nats = transport(&format!("{}?stream=CUT", proxy.url())).await;
+        for round in 0..5 {
+            let batch = messages("CUT.x", 20);
+            proxy.cut_answers(true);
+            let results = nats.publish(&batch).await;
+            assert_eq!(
+                kinds(&results),
+                [Some(PublishErrorKind::Unknown); 20],
+                "round {round}: {results:?}"
+            );
+            nats.reset().await;
+            proxy.cut_answers(false);
+            assert_eq!(kinds(&nats.publish(&batch).await), [None; 20]);
+            assert_eq!(read_stream(&js, "CUT", "CUT.x").await.len(), 20 * (round + 1));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_connection_outlives_its_reset_or_its_transport() {
+    on_a_server(JETSTREAM, async |server| {
+        let js = client(&server.url()).await.unwrap();
+        create_stream(&js, "LEFT").await;
+        let proxy = Proxy::to(server.port()).await;
+        for _ in 0..10 {
+            let nats = transport(&proxy.url()).await;
+            proxy.has_open(1).await;
+            let batch = messages("LEFT.x", 10);
+            assert!(nats.publish(&batch).now_or_never().is_none());
+            nats.reset().await;
+            proxy.has_open(0).await;
+            assert_eq!(kinds(&nats.publish(&batch).await), [None; 10]);
+            // Nothing is unknown now, so there is nothing to cut.
+            nats.reset().await;
+            proxy.has_open(1).await;
+            drop(nats);
+            proxy.has_open(0).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_consumer_decodes_what_was_published() {
+    on_a_server(JETSTREAM, async |server| {
+        let js = client(&server.url()).await.unwrap();
+        let name = unique();
+        create_stream(&js, &name).await;
+        let topic = format!("{name}.orders");
+        let message = OutboxMessage::json(&topic, &["x"])
+            .unwrap()
+            .ordering_key("order-7")
+            .event_type("OrderPlaced")
+            .schema_version(2)
+            .aggregate("order", 7)
+            .correlation_id("c-1")
+            .header("tenant", " acme ")
+            .build()
+            .unwrap();
+        let nats = transport(&server.url()).await;
+        assert_eq!(kinds(&nats.publish(std::slice::from_ref(&message)).await), [None]);
+        let consumer = js
+            .get_stream(&name)
+            .await
+            .unwrap()
+            .create_consumer(pull::Config::default())
+            .await
+            .unwrap();
+        let delivery = consumer
+            .fetch()
+            .max_messages(1)
+            .messages()
+            .await
+            .unwrap()
+            .next()
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(outbox_nats::decode(&delivery.message).unwrap(), message);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unreachable_broker_is_no_error_of_the_construction() {
+    let nats = transport("nats://127.0.0.1:1").await;
+    assert_eq!(
+        kinds(&nats.publish(&messages("x", 2)).await),
+        [Some(PublishErrorKind::Unavailable); 2]
+    );
+    let error = nats.check().await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("NATS can't be reached at 127.0.0.1:1: "),
+        "{error}"
+    );
+    assert!(
+        NatsTransport::connect("nats://127.0.0.1:1?timeout=1s")
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn calls_that_queue_behind_a_failing_attempt_share_its_failure() {
+    on_a_server(JETSTREAM, async |server| {
+        let nats = transport(&format!("{}?connect_timeout=1s&publish_timeout=5s", server.url())).await;
+        server.freeze().await;
+        let stuck = messages("x", 1);
+        // The connection that there is goes with the reset; a new one finds a server that never greets.
+        assert!(nats.publish(&stuck).now_or_never().is_none());
+        nats.reset().await;
+        let begun = std::time::Instant::now();
+        let calls = (0..20).map(|_| nats.publish(&stuck));
+        for results in futures_util::future::join_all(calls).await {
+            assert_eq!(kinds(&results), [Some(PublishErrorKind::Unavailable)]);
+        }
+        let took = begun.elapsed();
+        assert!(
+            took < Duration::from_secs(4),
+            "20 attempts one after the other: {took:?}"
+        );
+    })
+    .await;
+}

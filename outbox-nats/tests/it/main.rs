@@ -1,0 +1,10 @@
+//! The transport against real servers: the shared one, and private ones that are killed.
+
+#![allow(clippy::unwrap_used, reason = "a test states what it expects")]
+
+mod broker;
+mod fixture;
+mod jetstream;
+mod proxy;
+
+outbox_conformance::transport_suite!(crate::fixture::NatsFixture);

@@ -1,0 +1,37 @@
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use xshell::Shell;
+
+use crate::services;
+use crate::workspace::cargo;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Fewer messages and one round: does it work, not how fast it is
+    #[arg(long)]
+    quick: bool,
+    /// Writes the figures to this file as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Further arguments of the benches: see `cargo xtask bench -- --help`
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+/// Runs the benches, which are a crate of their own: they need the database clients, and xtask must not wait for those.
+pub(crate) fn run(sh: &Shell, options: &Options) -> Result<()> {
+    for service in services::up()? {
+        sh.set_var(service.variable, &service.url);
+    }
+    let mut command = cargo(sh, &["run", "--release", "--package", "outbox-bench", "--"]);
+    if options.quick {
+        command = command.arg("--quick");
+    }
+    if let Some(file) = &options.json {
+        // The benches run in the root of the workspace, wherever this was started.
+        command = command.arg("--json").arg(std::path::absolute(file)?);
+    }
+    Ok(command.args(&options.args).run()?)
+}

@@ -1,0 +1,23 @@
+mod architecture;
+mod dependencies;
+mod features;
+mod links;
+mod statements;
+mod texts;
+
+use anyhow::{Result, bail};
+
+pub(crate) use architecture::architecture;
+pub(crate) use dependencies::dependencies;
+pub(crate) use features::features;
+pub(crate) use links::links;
+pub(crate) use statements::statements;
+pub(crate) use texts::texts;
+
+/// Fails with all findings at once: nobody likes to mend one to be told the next.
+fn none_of(findings: &[String]) -> Result<()> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", findings.join("\n"))
+}
