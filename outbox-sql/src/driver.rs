@@ -12,15 +12,24 @@ use crate::Statement;
 pub trait Driver: Send + Sync + 'static {
     /// Reads message rows, in the columns and the order of [`crate::MESSAGE_COLUMNS`], and stops after the row that
     /// reaches `max_bytes`. [`Claim::more`] is set if it stopped there, or if it read `limit` rows.
-    async fn messages(&self, session: Session, statement: Statement<'_>, limit: usize, max_bytes: usize)
-    -> Result<Claim, StoreError>;
+    async fn messages(
+        &self,
+        session: Session,
+        statement: Statement<'_>,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Claim, StoreError>;
 
     /// Reads a small result.
     async fn query(&self, session: Session, statement: Statement<'_>) -> Result<Vec<Row>, StoreError>;
 
     /// Runs the steps in one transaction (a single statement needs no explicit one). SQLite begins it with
     /// `BEGIN IMMEDIATE`. The transaction is rolled back and nothing else is run if a [`Step::Fence`] fails.
-    async fn transaction(&self, session: Session, steps: Vec<Step<'_>>) -> Result<TransactionResult, StoreError>;
+    async fn transaction(
+        &self,
+        session: Session,
+        steps: Vec<Step<'_>>,
+    ) -> Result<TransactionResult, StoreError>;
 
     /// Runs a script of several statements without parameters (a migration), in one transaction where the database can.
     async fn script(&self, sql: &str) -> Result<(), StoreError>;
@@ -98,7 +107,8 @@ impl Row {
         }
     }
 
-    /// The text in a column; `None` if it is null.
+    /// The text in a column; `None` if it is null. Bytes that are UTF-8 count as text: MySQL says of a column with a
+    /// binary collation the same as of one that holds bytes.
     ///
     /// # Errors
     ///
@@ -107,6 +117,10 @@ impl Row {
         match self.0.get(column) {
             Some(Cell::Null) => Ok(None),
             Some(Cell::Text(value)) => Ok(Some(value)),
+            Some(other @ Cell::Bytes(value)) => match std::str::from_utf8(value) {
+                Ok(text) => Ok(Some(text)),
+                Err(_) => Err(unexpected(column, "text", Some(other))),
+            },
             other => Err(unexpected(column, "text", other)),
         }
     }

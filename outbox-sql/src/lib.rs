@@ -6,8 +6,41 @@
 
 #![forbid(unsafe_code)]
 
+mod columns;
+mod dialect;
+mod names;
+
 mod driver;
 mod statement;
 
-pub use driver::{Driver, Row, Session, Step, TransactionResult};
+mod insert;
+mod message_row;
+
+mod migrations;
+
+mod rows;
+mod scope;
+mod vocabulary;
+
+mod store;
+
+mod claim;
+mod fence;
+mod holds;
+mod late_commits;
+mod lease;
+mod moves;
+mod operator;
+mod plan;
+mod settle;
+
+mod admin;
+
+pub use dialect::Dialect;
+pub use driver::{Cell, Driver, Row, Session, Step, TransactionResult};
+pub use insert::{InsertStatements, insert};
+pub use message_row::{MESSAGE_COLUMNS, MessageRow};
+pub use migrations::{MigrationScript, Migrations};
+pub use names::{NameError, Table, TableNames};
 pub use statement::{Statement, Value};
+pub use store::SqlStore;

@@ -1,0 +1,15 @@
+//! PostgreSQL.
+
+mod backend;
+mod channel;
+mod notifier;
+mod pooler;
+mod wakeup;
+
+pub use notifier::PostgresNotifier;
+pub use wakeup::{PostgresWakeup, WakeupError};
+
+/// Writes messages to an outbox in PostgreSQL, through the connection of the caller's transaction.
+pub type PostgresWriter = crate::SqlxWriter<sqlx::Postgres>;
+/// An outbox in PostgreSQL, for the relay and the operator.
+pub type PostgresStore = crate::SqlxStore<sqlx::Postgres>;

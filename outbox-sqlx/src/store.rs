@@ -1,0 +1,210 @@
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use outbox_core::{
+    Claim, ClaimRequest, DeadLetter, DeadLetterQuery, Fence, KeyHold, LateCommitMark, Lease, LeaseRequest,
+    LeasedShard, MessageId, Migration, OperatorAction, OperatorRequest, OrderingKey, OutboxAdmin,
+    OutboxStats, OutboxStore, Outcome, RelayId, RowId, SchemaDrift, Scope, Seq, Settled, StoreCapabilities,
+    StoreError,
+};
+use outbox_sql::{SqlStore, TableNames};
+use sqlx::Pool;
+use tokio::sync::OnceCell;
+
+use crate::Backend;
+use crate::SqlxDriver;
+use crate::connections::Connections;
+use crate::error::store_error;
+
+/// The outbox of one database, as the relay and the operator see it.
+///
+/// Use it by its names [`crate::PostgresStore`], [`crate::MySqlStore`] and [`crate::SqliteStore`].
+///
+/// It opens connections of its own, at most two for each of reading, settling and everything else, when they are first
+/// needed: their settings never leak into the user's queries, and the relay never waits for a connection that the
+/// user's code holds. A database that can't be reached is an error of the operation, and the next operation tries again.
+pub struct SqlxStore<DB: Backend> {
+    sql: SqlStore<SqlxDriver<DB>>,
+    examined: OnceCell<()>,
+}
+
+impl<DB: Backend> SqlxStore<DB> {
+    /// The outbox in the database of this pool, with the default names of the tables. Connects to nothing yet.
+    ///
+    /// Of the pool, only the options are used that it opens its connections with, not its connections, and not what its
+    /// `after_connect` does. The exception is SQLite in memory: such a database exists in the pool's connections only,
+    /// so those are used, and the relay waits for one where the user's code holds them all.
+    #[must_use]
+    pub fn new(pool: &Pool<DB>) -> Self {
+        Self::with_names(pool, TableNames::default())
+    }
+
+    /// The same with other names of the tables.
+    #[must_use]
+    pub fn with_names(pool: &Pool<DB>, names: TableNames) -> Self {
+        Self::build(Connections::from_pool(pool), names)
+    }
+
+    /// The outbox in the database at a URL, with the default names of the tables. Connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`outbox_core::StoreErrorKind::Invalid`] if it is no URL of this database. The text does not repeat the URL.
+    pub fn from_url(url: &str) -> Result<Self, StoreError> {
+        Self::from_url_with_names(url, TableNames::default())
+    }
+
+    /// The same with other names of the tables.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqlxStore::from_url`].
+    pub fn from_url_with_names(url: &str, names: TableNames) -> Result<Self, StoreError> {
+        let options = url.parse().map_err(|error| store_error("connect", error))?;
+        Ok(Self::build(Connections::from_options(options), names))
+    }
+
+    /// [`SqlxStore::from_url`], and makes sure that the database can be reached.
+    ///
+    /// # Errors
+    ///
+    /// [`outbox_core::StoreErrorKind::Invalid`] if it is no URL of this database,
+    /// [`outbox_core::StoreErrorKind::Unavailable`] if nobody answers there. The text never has a password.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes: nothing stays behind.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let store = Self::from_url(url)?;
+        store
+            .connections()
+            .reader(outbox_sql::Session::Read)
+            .await?
+            .give_back();
+        Ok(store)
+    }
+
+    fn build(connections: Connections<DB>, names: TableNames) -> Self {
+        let sql = SqlStore::new(SqlxDriver::new(connections), DB::DIALECT, names);
+        Self {
+            sql,
+            examined: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn connections(&self) -> &Connections<DB> {
+        self.sql.driver().connections()
+    }
+}
+
+#[async_trait]
+impl<DB: Backend> OutboxStore for SqlxStore<DB> {
+    fn capabilities(&self) -> StoreCapabilities {
+        self.sql.capabilities()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        // First, because what it finds explains the errors that the other check would end with.
+        self.examined
+            .get_or_try_init(|| DB::examine(self.connections()))
+            .await?;
+        self.sql.check().await
+    }
+
+    async fn renew(&self, request: &LeaseRequest) -> Result<Lease, StoreError> {
+        self.sql.renew(request).await
+    }
+
+    async fn acquire(&self, request: &LeaseRequest, most: usize) -> Result<Vec<LeasedShard>, StoreError> {
+        self.sql.acquire(request, most).await
+    }
+
+    async fn release(&self, fence: &Fence) -> Result<(), StoreError> {
+        self.sql.release(fence).await
+    }
+
+    async fn retire(&self, relay: RelayId) -> Result<(), StoreError> {
+        self.sql.retire(relay).await
+    }
+
+    async fn absolve(&self, fence: &Fence) -> Result<(), StoreError> {
+        self.sql.absolve(fence).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Claim, StoreError> {
+        self.sql.claim(request).await
+    }
+
+    async fn scan(&self, scope: &Scope, after: Seq, upto: Seq, limit: usize) -> Result<Vec<Seq>, StoreError> {
+        self.sql.scan(scope, after, upto, limit).await
+    }
+
+    async fn holds(
+        &self,
+        scope: &Scope,
+        keys: Option<&[OrderingKey]>,
+        limit: usize,
+    ) -> Result<Vec<KeyHold>, StoreError> {
+        self.sql.holds(scope, keys, limit).await
+    }
+
+    async fn next_due(&self, scope: &Scope) -> Result<Option<Duration>, StoreError> {
+        self.sql.next_due(scope).await
+    }
+
+    async fn requests(&self, scope: &Scope, limit: usize) -> Result<Vec<OperatorRequest>, StoreError> {
+        self.sql.requests(scope, limit).await
+    }
+
+    async fn settle(&self, fence: &Fence, outcomes: &[(RowId, Outcome)]) -> Result<Settled, StoreError> {
+        self.sql.settle(fence, outcomes).await
+    }
+
+    async fn is_empty(&self) -> Result<bool, StoreError> {
+        self.sql.is_empty().await
+    }
+
+    async fn mark_late_commits(&self) -> Result<LateCommitMark, StoreError> {
+        self.sql.mark_late_commits().await
+    }
+
+    async fn late_commits_over(&self, mark: &LateCommitMark) -> Result<bool, StoreError> {
+        self.sql.late_commits_over(mark).await
+    }
+}
+
+#[async_trait]
+impl<DB: Backend> OutboxAdmin for SqlxStore<DB> {
+    async fn migrate(&self) -> Result<Vec<Migration>, StoreError> {
+        self.sql.migrate().await
+    }
+
+    async fn schema_check(&self) -> Result<Vec<SchemaDrift>, StoreError> {
+        self.sql.schema_check().await
+    }
+
+    async fn stats(&self, count_limit: u64) -> Result<OutboxStats, StoreError> {
+        self.sql.stats(count_limit).await
+    }
+
+    async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
+        self.sql.dead_letters(query).await
+    }
+
+    async fn request(&self, ids: &[MessageId], action: OperatorAction) -> Result<u64, StoreError> {
+        self.sql.request(ids, action).await
+    }
+
+    async fn set_shard_count(&self, count: u8) -> Result<(), StoreError> {
+        self.sql.set_shard_count(count).await
+    }
+}
+
+impl<DB: Backend> fmt::Debug for SqlxStore<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlxStore")
+            .field("connections", self.connections())
+            .finish_non_exhaustive()
+    }
+}

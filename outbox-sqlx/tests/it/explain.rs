@@ -1,0 +1,127 @@
+//! The claim must be a walk along an index, on every database, at every size of the table.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use outbox_conformance::StoreFixture;
+use outbox_core::{Claim, ClaimRequest, ClaimSource, OutboxStore, ShardSet, StoreError};
+use outbox_sql::{Driver, Row, Session, SqlStore, Statement, Step, TableNames, TransactionResult};
+use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr};
+
+use crate::fixture::{Fixture, TestDatabase, bound};
+use crate::writer::message;
+
+/// The plans of the claims of fresh rows, as text: of all shards and of half of them, on a small and on a large table.
+pub(crate) async fn claims<DB: TestDatabase>(
+    fixture: &Fixture<DB>,
+    explain: &str,
+    analyze: &str,
+) -> Vec<String> {
+    let mut scope = fixture.scope.clone();
+    let all = scope.shards;
+    let half = ShardSet::of(all.count(), all.iter().filter(|shard| shard % 2 == 0));
+    let mut plans = Vec::new();
+    for rows in [10, 3_000] {
+        fixture
+            .enqueue(&(0..rows).map(|_| message()).collect::<Vec<_>>())
+            .await;
+        let mut connection = fixture.pool.acquire().await.unwrap();
+        DB::script(&mut connection, AssertSqlSafe(analyze).into_sql_str())
+            .await
+            .unwrap();
+        for setting in DB::DIALECT.session_settings() {
+            DB::script(&mut connection, AssertSqlSafe(*setting).into_sql_str())
+                .await
+                .unwrap();
+        }
+        for shards in [all, half] {
+            scope.shards = shards;
+            let source = ClaimSource::Fresh { after: 5 };
+            let request = ClaimRequest {
+                scope: scope.clone(),
+                source,
+                limit: 1_000,
+                max_bytes: 1 << 20,
+            };
+            let statement = written::<DB>(&request).await;
+            let query = bound::<DB>(&statement, explain);
+            let lines: Vec<String> = DB::fetch(&mut connection, query)
+                .map_ok(|row| {
+                    let cells = (0..row.len()).map(|column| format!("{:?}", DB::cell(&row, column)));
+                    cells.collect::<Vec<_>>().join(" ")
+                })
+                .try_collect()
+                .await
+                .unwrap();
+            plans.push(lines.join("\n"));
+        }
+        // The settings of a relay must not stay in the producers' pool.
+        connection.close().await.unwrap();
+    }
+    plans
+}
+
+/// The statement that a claim becomes.
+async fn written<DB: TestDatabase>(request: &ClaimRequest) -> Statement<'static> {
+    let written = Arc::new(Mutex::new(None));
+    let store = SqlStore::new(Recorder(Arc::clone(&written)), DB::DIALECT, TableNames::default());
+    store.claim(request).await.unwrap();
+    let (sql, values) = written
+        .lock()
+        .unwrap()
+        .take()
+        .expect("a claim is one read of messages");
+    Statement::once(sql, values)
+}
+
+type Written = (Arc<str>, Vec<outbox_sql::Value<'static>>);
+
+struct Recorder(Arc<Mutex<Option<Written>>>);
+
+#[async_trait]
+impl Driver for Recorder {
+    async fn messages(
+        &self,
+        _session: Session,
+        statement: Statement<'_>,
+        _limit: usize,
+        _max_bytes: usize,
+    ) -> Result<Claim, StoreError> {
+        let values = statement.values.into_iter().map(owned).collect();
+        *self.0.lock().unwrap() = Some((statement.sql, values));
+        Ok(Claim::default())
+    }
+
+    async fn query(&self, _session: Session, _statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
+        unreachable!("a claim reads messages")
+    }
+
+    async fn transaction(
+        &self,
+        _session: Session,
+        _steps: Vec<Step<'_>>,
+    ) -> Result<TransactionResult, StoreError> {
+        unreachable!("a claim writes nothing")
+    }
+
+    async fn script(&self, _sql: &str) -> Result<(), StoreError> {
+        unreachable!("a claim is no script")
+    }
+}
+
+fn owned(value: outbox_sql::Value<'_>) -> outbox_sql::Value<'static> {
+    use outbox_sql::Value;
+    match value {
+        Value::I64(value) => Value::I64(value),
+        Value::Text(value) => Value::Text(value.map(|text| text.into_owned().into())),
+        Value::I64Array(values) => Value::I64Array(values),
+        Value::TextArray(values) => Value::TextArray(
+            values
+                .into_iter()
+                .map(|value| value.map(|text| text.into_owned().into()))
+                .collect(),
+        ),
+        other => unreachable!("a claim has no such value: {other:?}"),
+    }
+}

@@ -1,0 +1,16 @@
+//! The stores and writers against real databases.
+
+#![cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+#![allow(clippy::unwrap_used)]
+
+mod explain;
+mod fixture;
+mod send;
+mod writer;
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;

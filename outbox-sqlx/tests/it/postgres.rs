@@ -1,0 +1,243 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outbox_conformance::{StoreFixture, run_case};
+use outbox_core::{OutboxAdmin, OutboxStore, StoreErrorKind, Wakeup};
+use outbox_sql::TableNames;
+use outbox_sqlx::{PostgresNotifier, PostgresStore, PostgresWakeup};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgPool, Postgres};
+
+use crate::explain;
+use crate::fixture::{Fixture, TestDatabase};
+use crate::writer::{ids, message};
+
+type PostgresFixture = Fixture<Postgres>;
+
+outbox_conformance::store_suite!(PostgresFixture);
+
+mod writer {
+    crate::writer::writer_cases! { super::PostgresFixture:
+        a_message_shares_the_fate_of_its_transaction
+        a_savepoint_takes_its_messages_along
+        a_thousand_messages_in_one_call
+        a_dropped_enqueue_leaves_nothing_open
+        a_dropped_settle_leaves_nothing_open
+    }
+}
+
+impl TestDatabase for Postgres {
+    const AS_JSON: &str = "::json";
+
+    async fn create(name: &str) -> Option<PgPool> {
+        let mut server = server().await?;
+        // `template0` has no sessions that a copy would have to wait for.
+        let sql = format!("CREATE DATABASE {name} TEMPLATE template0");
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut server)
+            .await
+            .unwrap();
+        Some(PgPool::connect_lazy_with(options().database(name)))
+    }
+
+    async fn remove(name: &str) {
+        let sql = format!("DROP DATABASE {name} WITH (FORCE)");
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut server().await.unwrap())
+            .await
+            .unwrap();
+    }
+}
+
+fn options() -> PgConnectOptions {
+    let url = std::env::var("OUTBOX_TEST_POSTGRES_URL");
+    url.as_deref()
+        .unwrap_or("postgres://postgres@127.0.0.1:5432/postgres")
+        .parse()
+        .unwrap()
+}
+
+async fn server() -> Option<PgConnection> {
+    options().connect().await.ok()
+}
+
+fn case<Fut>(case: impl FnOnce(Arc<PostgresFixture>) -> Fut)
+where
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    run_case::<PostgresFixture, _, _>(case);
+}
+
+/// No plan of a claim sorts or reads the whole table.
+#[test]
+fn a_claim_walks_the_primary_key() {
+    case(|fixture| async move {
+        for plan in explain::claims(&fixture, "EXPLAIN ", "ANALYZE").await {
+            assert!(plan.contains("Index Scan using"), "{plan}");
+            assert!(
+                !plan.contains("Sort") && !plan.contains("Seq Scan") && !plan.contains("Bitmap"),
+                "{plan}"
+            );
+        }
+    });
+}
+
+/// The planner settings of the relay are not seen by the user's connections.
+#[test]
+fn the_settings_of_the_relay_stay_in_the_relay() {
+    case(|fixture| async move {
+        fixture.store().check().await.unwrap();
+        let user: String = sqlx::query_scalar("SHOW enable_sort")
+            .fetch_one(&fixture.pool)
+            .await
+            .unwrap();
+        assert_eq!(user, "on");
+    });
+}
+
+/// An operation on a connection that was cut fails once; the next one opens another.
+#[test]
+fn a_cut_connection_is_replaced() {
+    case(|fixture| async move {
+        let store = fixture.store();
+        assert!(store.is_empty().await.unwrap());
+        let cut: i64 = sqlx::query_scalar(
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'outbox-relay'",
+        )
+        .fetch_one(&fixture.pool)
+        .await
+        .unwrap();
+        assert!(cut >= 1, "the relay has connections of its own");
+        assert_eq!(
+            store.is_empty().await.unwrap_err().kind(),
+            StoreErrorKind::Unavailable
+        );
+        assert!(store.is_empty().await.unwrap());
+    });
+}
+
+/// Nothing that an error or a store prints has the password, and an unreachable database says where it was looked for.
+#[tokio::test]
+async fn errors_say_where_and_never_how() {
+    let secret = "hunter2canary";
+    let url = format!("postgres://somebody:{secret}@127.0.0.1:1/shop");
+    let error = PostgresStore::connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(
+        error
+            .to_string()
+            .contains("postgres database shop at 127.0.0.1:1"),
+        "{error}"
+    );
+    let store = PostgresStore::from_url(&url).unwrap();
+    let invalid =
+        PostgresStore::from_url(&format!("postgres://somebody:{secret}@host:99999/shop")).unwrap_err();
+    assert_eq!(invalid.kind(), StoreErrorKind::Invalid);
+    let later = store.check().await.unwrap_err();
+    for text in [
+        format!("{error} {error:?}"),
+        format!("{store:?}"),
+        format!("{invalid} {invalid:?}"),
+        format!("{later:?}"),
+    ] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+/// A store on a schema and with a prefix of its own works beside another in the same database.
+#[test]
+fn names_can_be_chosen() {
+    case(|fixture| async move {
+        sqlx::raw_sql("CREATE SCHEMA events")
+            .execute(&fixture.pool)
+            .await
+            .unwrap();
+        let names = TableNames::new(Some("events"), "shop_").unwrap();
+        let store = PostgresStore::with_names(&fixture.pool, names.clone());
+        store.migrate().await.unwrap();
+        let writer = outbox_sqlx::PostgresWriter::with_names(&names);
+        let mut tx = fixture.pool.begin().await.unwrap();
+        writer.enqueue(&mut tx, &message()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(!store.is_empty().await.unwrap());
+        assert!(fixture.store().is_empty().await.unwrap());
+    });
+}
+
+/// A notification wakes the relay; so does, once, a connection that was lost in between.
+#[test]
+fn a_notification_wakes() {
+    case(|fixture| async move {
+        let names = TableNames::default();
+        let mut wakeup = PostgresWakeup::connect(&fixture.pool, &names).await.unwrap();
+        let notifier = PostgresNotifier::new(&fixture.pool, &names);
+        let limit = Duration::from_secs(20);
+        for _ in 0..100 {
+            notifier.notify();
+        }
+        tokio::time::timeout(limit, wakeup.wait())
+            .await
+            .expect("it is woken");
+
+        let cut = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+                   WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+        let cut: i64 = sqlx::query_scalar(cut).fetch_one(&fixture.pool).await.unwrap();
+        assert_eq!(cut, 1);
+        tokio::time::timeout(limit, wakeup.wait())
+            .await
+            .expect("hints may have been missed");
+
+        notifier.notify();
+        tokio::time::timeout(limit, wakeup.wait())
+            .await
+            .expect("it listens again");
+    });
+}
+
+/// A user's transaction that is rolled back or stays open has nothing to do with notifications: none is sent in it.
+#[test]
+fn a_writer_does_not_notify() {
+    case(|fixture| async move {
+        let mut wakeup = PostgresWakeup::connect(&fixture.pool, &TableNames::default())
+            .await
+            .unwrap();
+        let sent = message();
+        let mut tx = fixture.pool.begin().await.unwrap();
+        fixture.writer.enqueue(&mut tx, &sent).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(fixture.fresh_ids().await, ids(&[sent]));
+        // A notification of the transaction would come before this one, which is sent on purpose.
+        sqlx::query("SELECT pg_notify($1, 'on purpose')")
+            .bind(wakeup.channel())
+            .execute(&fixture.pool)
+            .await
+            .unwrap();
+        wakeup.wait().await;
+        let more = tokio::time::timeout(Duration::from_millis(100), wakeup.wait()).await;
+        assert!(more.is_err(), "there was one notification only");
+    });
+}
+
+/// Directly connected, no pooler is found.
+#[test]
+fn a_direct_connection_is_no_pooler() {
+    case(|fixture| async move {
+        assert!(!fixture.store().detect_pooler().await.unwrap());
+    });
+}
+
+/// Through a transaction pooler the wake-up refuses to start, and says why. Set `OUTBOX_TEST_PGBOUNCER_URL`.
+#[tokio::test]
+async fn a_transaction_pooler_is_found() {
+    let Ok(url) = std::env::var("OUTBOX_TEST_PGBOUNCER_URL") else {
+        return;
+    };
+    let pool = PgPool::connect_lazy(&url).unwrap();
+    assert!(PostgresStore::new(&pool).detect_pooler().await.unwrap());
+    let error = PostgresWakeup::connect(&pool, &TableNames::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, outbox_sqlx::WakeupError::Pooler), "{error}");
+}

@@ -1,0 +1,119 @@
+use std::sync::Arc;
+
+use outbox_core::{OutboxAdmin, OutboxStore, StoreError};
+use outbox_sql::TableNames;
+
+use crate::ConnectError;
+use crate::scheme::{Role, Scheme};
+
+/// Both sides of an outbox in one object: what the relay reads and settles, and what an operator asks.
+///
+/// An `Arc<dyn Store>` is also an `Arc<dyn OutboxStore>`, which is what [`Relay::shared`](crate::relay::Relay::shared)
+/// takes.
+pub trait Store: OutboxStore + OutboxAdmin {}
+
+impl<T: OutboxStore + OutboxAdmin + ?Sized> Store for T {}
+
+type Open = fn(&str, TableNames) -> Result<Arc<dyn Store>, StoreError>;
+
+#[cfg(feature = "sqlx-postgres")]
+const POSTGRES: Option<Open> =
+    Some(|url, names| Ok(Arc::new(outbox_sqlx::PostgresStore::from_url_with_names(url, names)?)));
+#[cfg(not(feature = "sqlx-postgres"))]
+const POSTGRES: Option<Open> = None;
+
+#[cfg(feature = "sqlx-mysql")]
+const MYSQL: Option<Open> =
+    Some(|url, names| Ok(Arc::new(outbox_sqlx::MySqlStore::from_url_with_names(url, names)?)));
+#[cfg(not(feature = "sqlx-mysql"))]
+const MYSQL: Option<Open> = None;
+
+#[cfg(feature = "sqlx-sqlite")]
+const SQLITE: Option<Open> =
+    Some(|url, names| Ok(Arc::new(outbox_sqlx::SqliteStore::from_url_with_names(url, names)?)));
+#[cfg(not(feature = "sqlx-sqlite"))]
+const SQLITE: Option<Open> = None;
+
+const SCHEMES: &[Scheme<Open>] = &[
+    Scheme::new("postgres", "sqlx-postgres", POSTGRES),
+    Scheme::new("postgresql", "sqlx-postgres", POSTGRES),
+    Scheme::new("mysql", "sqlx-mysql", MYSQL),
+    Scheme::new("mariadb", "sqlx-mysql", MYSQL),
+    Scheme::new("sqlite", "sqlx-sqlite", SQLITE),
+];
+
+/// The outbox in the database at a URL: `postgres:`, `postgresql:`, `mysql:`, `mariadb:` or `sqlite:`.
+///
+/// Nothing is connected yet: a database that can't be reached is an error of the first operation, and the next one
+/// tries again.
+///
+/// # Errors
+///
+/// [`ConnectError`] if the scheme is not known, its feature is off, or the URL is wrong. No text repeats the URL.
+///
+/// # Cancel safety
+///
+/// Yes.
+pub async fn connect_store(url: &str) -> Result<Arc<dyn Store>, ConnectError> {
+    connect_store_with_names(url, TableNames::default()).await
+}
+
+/// [`connect_store`] with other names of the tables.
+///
+/// # Errors
+///
+/// As [`connect_store`].
+///
+/// # Cancel safety
+///
+/// Yes.
+// Nothing to wait for today; an adapter that has to look something up first must not change every caller.
+#[expect(clippy::unused_async, reason = "the signature leaves room for adapters that wait")]
+pub async fn connect_store_with_names(url: &str, names: TableNames) -> Result<Arc<dyn Store>, ConnectError> {
+    let open = Scheme::find(SCHEMES, Role::Store, url)?;
+    Ok(open(url, names)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn error(url: &str) -> String {
+        match connect_store(url).await {
+            Ok(_) => panic!("it was accepted"),
+            Err(error) => format!("{error} {error:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_scheme_names_what_is_known() {
+        let text = error("oracle://scott:c4nary@h").await;
+        let known = "known are postgres, postgresql, mysql, mariadb, sqlite";
+        assert!(text.contains("`oracle`") && text.contains(known), "{text}");
+        assert!(!text.contains("c4nary"), "{text}");
+    }
+
+    #[tokio::test]
+    #[cfg(all(feature = "sqlx-postgres", feature = "sqlx-mysql"))]
+    async fn a_wrong_url_is_not_repeated() {
+        for url in ["postgres://u:c4nary@h:x/d", "mysql://u:c4nary@h:99999", "postgres://u:c4nary@["] {
+            let text = error(url).await;
+            assert!(!text.contains("c4nary"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    #[cfg(feature = "sqlx-sqlite")]
+    async fn a_store_is_both_sides_of_an_outbox() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("shop.db").display());
+        let names = TableNames::new(None, "shop_").unwrap();
+        let store = connect_store_with_names(&url, names).await.unwrap();
+        assert_eq!(store.migrate().await.unwrap().len(), 1);
+        let relay_side: Arc<dyn OutboxStore> = store;
+        assert!(relay_side.is_empty().await.unwrap());
+        let other = connect_store(&url).await.unwrap();
+        let kind = other.check().await.unwrap_err().kind();
+        assert_eq!(kind, outbox_core::StoreErrorKind::NotMigrated, "the prefix makes another outbox");
+    }
+}
