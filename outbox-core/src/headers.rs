@@ -35,10 +35,7 @@ impl Headers {
     pub fn get(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
             Some(value) => Some(value),
-            None => self
-                .iter()
-                .find(|(known, _)| known.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value),
+            None => self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value),
         }
     }
 
@@ -72,16 +69,12 @@ impl Headers {
         if json == "{}" {
             return Ok(Self::new());
         }
-        serde_json::from_str(json)
-            .map(Self)
-            .map_err(MessageError::MalformedHeaders)
+        serde_json::from_str(json).map(Self).map_err(MessageError::MalformedHeaders)
     }
 
     pub(crate) fn insert(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
         if self.get(name).is_some() {
-            return Err(MessageError::DuplicateHeader {
-                name: name.to_owned(),
-            });
+            return Err(MessageError::DuplicateHeader { name: name.to_owned() });
         }
         check_name(name)?;
         self.0.insert(name.into(), value.into());
@@ -93,10 +86,7 @@ impl Headers {
             return Ok(());
         }
         if self.len() > limits.header_count {
-            return Err(MessageError::TooManyHeaders {
-                actual: self.len(),
-                limit: limits.header_count,
-            });
+            return Err(MessageError::TooManyHeaders { actual: self.len(), limit: limits.header_count });
         }
         for (name, value) in self.iter() {
             check_name(name)?;
@@ -117,17 +107,11 @@ impl Headers {
 /// Names are RFC 9110 tokens: every broker and every proxy carries those.
 fn check_name(name: &str) -> Result<(), MessageError> {
     if name.is_empty() {
-        return Err(MessageError::Empty {
-            field: "header name".into(),
-        });
+        return Err(MessageError::Empty { field: "header name".into() });
     }
     if name.len() > Limits::HEADER_NAME {
         let (actual, limit) = (name.len(), Limits::HEADER_NAME);
-        return Err(MessageError::TooLong {
-            field: "header name".into(),
-            actual,
-            limit,
-        });
+        return Err(MessageError::TooLong { field: "header name".into(), actual, limit });
     }
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if let Some((position, found)) = name.char_indices().find(|(_, c)| !token(*c)) {
@@ -141,9 +125,7 @@ fn check_name(name: &str) -> Result<(), MessageError> {
     let reserved =
         |prefix: &&str| name.len() >= prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
     if RESERVED_HEADER_PREFIXES.iter().any(reserved) {
-        return Err(MessageError::ReservedHeader {
-            name: name.to_owned(),
-        });
+        return Err(MessageError::ReservedHeader { name: name.to_owned() });
     }
     Ok(())
 }
@@ -156,28 +138,15 @@ mod tests {
     fn names_are_unique_without_case() {
         let mut headers = Headers::new();
         headers.insert("Tenant", "a").unwrap();
-        assert!(matches!(
-            headers.insert("tenant", "b"),
-            Err(MessageError::DuplicateHeader { .. })
-        ));
+        assert!(matches!(headers.insert("tenant", "b"), Err(MessageError::DuplicateHeader { .. })));
         assert_eq!(headers.get("TENANT"), Some("a"));
     }
 
     #[test]
     fn reserved_names_are_refused_in_any_case() {
-        for name in [
-            "Nats-Msg-Id",
-            "outbox-id",
-            "CE-type",
-            "ce_type",
-            "x-death",
-            "Content-Type",
-        ] {
+        for name in ["Nats-Msg-Id", "outbox-id", "CE-type", "ce_type", "x-death", "Content-Type"] {
             assert!(
-                matches!(
-                    Headers::new().insert(name, "x"),
-                    Err(MessageError::ReservedHeader { .. })
-                ),
+                matches!(Headers::new().insert(name, "x"), Err(MessageError::ReservedHeader { .. })),
                 "{name}"
             );
         }

@@ -16,10 +16,7 @@ pub struct MessageId(Uuid);
 impl MessageId {
     /// A fresh UUIDv7.
     #[must_use]
-    #[expect(
-        clippy::new_without_default,
-        reason = "a default that differs every time would surprise"
-    )]
+    #[expect(clippy::new_without_default, reason = "a default that differs every time would surprise")]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
@@ -56,9 +53,7 @@ impl FromStr for MessageId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Uuid::from_str(text)
             .map(Self)
-            .map_err(|_| MessageError::InvalidId {
-                found: text.chars().take(64).collect(),
-            })
+            .map_err(|_| MessageError::InvalidId { found: text.chars().take(64).collect() })
     }
 }
 

@@ -39,10 +39,6 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            payload: 1_000_000,
-            headers: 64 * 1024,
-            header_count: 64,
-        }
+        Self { payload: 1_000_000, headers: 64 * 1024, header_count: 64 }
     }
 }

@@ -85,12 +85,7 @@ impl OutboxMessage {
         let topic = Topic::new(topic)?;
         let mut parts = StoredParts::new(MessageId::new(), "", payload.into());
         parts.topic = topic;
-        Ok(MessageBuilder {
-            parts,
-            ordering_key: None,
-            delay: None,
-            headers: Vec::new(),
-        })
+        Ok(MessageBuilder { parts, ordering_key: None, delay: None, headers: Vec::new() })
     }
 
     /// A message that was read from a table, unchecked. Use [`OutboxMessage::check`] before it is published: a writer
@@ -140,20 +135,11 @@ impl OutboxMessage {
         }
         if let Some(actual @ (0 | 1001..)) = parts.max_attempts {
             let actual = i64::from(actual);
-            return Err(MessageError::OutOfRange {
-                field: "max_attempts".into(),
-                actual,
-                min: 1,
-                max: 1000,
-            });
+            return Err(MessageError::OutOfRange { field: "max_attempts".into(), actual, min: 1, max: 1000 });
         }
         if parts.payload.len() > limits.payload {
             let (actual, limit) = (parts.payload.len(), limits.payload);
-            return Err(MessageError::TooLong {
-                field: "payload".into(),
-                actual,
-                limit,
-            });
+            return Err(MessageError::TooLong { field: "payload".into(), actual, limit });
         }
         parts.headers.check(limits)
     }
@@ -179,10 +165,7 @@ impl OutboxMessage {
     /// What happened, for example `OrderPlaced`; the topic where the writer named none.
     #[must_use]
     pub fn event_type(&self) -> &str {
-        self.parts
-            .event_type
-            .as_deref()
-            .unwrap_or(self.parts.topic.as_str())
+        self.parts.event_type.as_deref().unwrap_or(self.parts.topic.as_str())
     }
 
     /// The version of the payload's schema, from 1.
@@ -389,10 +372,7 @@ mod tests {
         assert_eq!(message.ordering_key().unwrap().as_str(), "7");
         assert_eq!(message.event_type(), "OrderPlaced");
         assert_eq!(message.schema_version(), 3);
-        assert_eq!(
-            (message.aggregate_type(), message.aggregate_id()),
-            (Some("order"), Some("7"))
-        );
+        assert_eq!((message.aggregate_type(), message.aggregate_id()), (Some("order"), Some("7")));
         assert_eq!(message.correlation_id(), Some("c-1"));
         assert_eq!(message.content_type(), "application/json");
         assert_eq!(message.headers().get("tenant"), Some("acme"));
@@ -403,79 +383,28 @@ mod tests {
 
     #[test]
     fn a_payload_over_the_limit_names_field_and_limit() {
-        assert!(
-            OutboxMessage::bytes("t", vec![0; 1_000_000])
-                .unwrap()
-                .build()
-                .is_ok()
-        );
-        let error = OutboxMessage::bytes("t", vec![0; 1_000_001])
-            .unwrap()
-            .build()
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "payload has 1000001 bytes, at most 1000000 are allowed"
-        );
+        assert!(OutboxMessage::bytes("t", vec![0; 1_000_000]).unwrap().build().is_ok());
+        let error = OutboxMessage::bytes("t", vec![0; 1_000_001]).unwrap().build().unwrap_err();
+        assert_eq!(error.to_string(), "payload has 1000001 bytes, at most 1000000 are allowed");
         assert_eq!(error.field(), "payload");
     }
 
     #[test]
     fn headers_have_a_limit_in_count_and_in_bytes() {
         let many = (0..65).fold(builder(), |b, i| b.header(format!("h{i}"), ""));
-        assert!(matches!(
-            many.build(),
-            Err(MessageError::TooManyHeaders {
-                actual: 65,
-                limit: 64
-            })
-        ));
-        let large = builder()
-            .header("a", "x".repeat(40_000))
-            .header("b", "x".repeat(40_000));
-        assert!(matches!(
-            large.build(),
-            Err(MessageError::TooLong {
-                actual: 80_002,
-                limit: 65_536,
-                ..
-            })
-        ));
+        assert!(matches!(many.build(), Err(MessageError::TooManyHeaders { actual: 65, limit: 64 })));
+        let large = builder().header("a", "x".repeat(40_000)).header("b", "x".repeat(40_000));
+        assert!(matches!(large.build(), Err(MessageError::TooLong { actual: 80_002, limit: 65_536, .. })));
     }
 
     #[test]
     fn keys_and_attributes_are_checked() {
-        assert_eq!(
-            builder().ordering_key("").build().unwrap_err().field(),
-            "ordering_key"
-        );
-        assert_eq!(
-            builder()
-                .ordering_key("k".repeat(513))
-                .build()
-                .unwrap_err()
-                .field(),
-            "ordering_key"
-        );
-        assert_eq!(
-            builder().ordering_key("a\nb").build().unwrap_err().field(),
-            "ordering_key"
-        );
-        assert_eq!(
-            builder().event_type("a\0").build().unwrap_err().field(),
-            "event_type"
-        );
-        assert_eq!(
-            builder().content_type("").build().unwrap_err().field(),
-            "content_type"
-        );
-        assert_eq!(
-            builder().schema_version(0).build().unwrap_err().field(),
-            "schema_version"
-        );
-        assert_eq!(
-            builder().max_attempts(0).build().unwrap_err().field(),
-            "max_attempts"
-        );
+        assert_eq!(builder().ordering_key("").build().unwrap_err().field(), "ordering_key");
+        assert_eq!(builder().ordering_key("k".repeat(513)).build().unwrap_err().field(), "ordering_key");
+        assert_eq!(builder().ordering_key("a\nb").build().unwrap_err().field(), "ordering_key");
+        assert_eq!(builder().event_type("a\0").build().unwrap_err().field(), "event_type");
+        assert_eq!(builder().content_type("").build().unwrap_err().field(), "content_type");
+        assert_eq!(builder().schema_version(0).build().unwrap_err().field(), "schema_version");
+        assert_eq!(builder().max_attempts(0).build().unwrap_err().field(), "max_attempts");
     }
 }

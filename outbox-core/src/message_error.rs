@@ -111,11 +111,7 @@ pub(crate) fn check_value(
     limit: usize,
 ) -> Result<(), MessageError> {
     if text.len() > limit {
-        return Err(MessageError::TooLong {
-            field: field(),
-            actual: text.len(),
-            limit,
-        });
+        return Err(MessageError::TooLong { field: field(), actual: text.len(), limit });
     }
     if let Some((position, found)) = text.char_indices().find(|(_, c)| matches!(c, '\r' | '\n' | '\0')) {
         return Err(MessageError::IllegalCharacter {

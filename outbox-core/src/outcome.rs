@@ -75,13 +75,8 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// All reasons.
-    pub const ALL: [Self; 5] = [
-        Self::Rejected,
-        Self::AttemptsExhausted,
-        Self::Undecodable,
-        Self::CrashedRelay,
-        Self::ParkedBehind,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Rejected, Self::AttemptsExhausted, Self::Undecodable, Self::CrashedRelay, Self::ParkedBehind];
 
     /// The stored form.
     #[must_use]

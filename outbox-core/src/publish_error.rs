@@ -44,11 +44,7 @@ impl PublishError {
     /// An error; the text says what happened and, where it is known, what to do.
     #[must_use]
     pub fn new(kind: PublishErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-        }
+        Self { kind, message: message.into(), source: None }
     }
 
     /// [`PublishErrorKind::Unavailable`].
@@ -97,8 +93,6 @@ impl fmt::Display for PublishError {
 
 impl Error for PublishError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| source as &(dyn Error + 'static))
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }

@@ -32,28 +32,19 @@ impl RowId {
     /// A row of `outbox_messages`.
     #[must_use]
     pub const fn fresh(number: i64) -> Self {
-        Self {
-            lane: Lane::Fresh,
-            number,
-        }
+        Self { lane: Lane::Fresh, number }
     }
 
     /// A row of `outbox_deferred`.
     #[must_use]
     pub const fn deferred(number: i64) -> Self {
-        Self {
-            lane: Lane::Deferred,
-            number,
-        }
+        Self { lane: Lane::Deferred, number }
     }
 
     /// A row of `outbox_dead_letters`.
     #[must_use]
     pub const fn dead(number: i64) -> Self {
-        Self {
-            lane: Lane::Dead,
-            number,
-        }
+        Self { lane: Lane::Dead, number }
     }
 }
 

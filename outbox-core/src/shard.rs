@@ -15,10 +15,7 @@ pub struct RelayId(Uuid);
 impl RelayId {
     /// A fresh id.
     #[must_use]
-    #[expect(
-        clippy::new_without_default,
-        reason = "a default that differs every time would surprise"
-    )]
+    #[expect(clippy::new_without_default, reason = "a default that differs every time would surprise")]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
     }
@@ -59,10 +56,7 @@ impl ShardSet {
     /// All of `count` shards.
     #[must_use]
     pub const fn all(count: u8) -> Self {
-        Self {
-            count,
-            mask: if count >= 64 { u64::MAX } else { (1 << count) - 1 },
-        }
+        Self { count, mask: if count >= 64 { u64::MAX } else { (1 << count) - 1 } }
     }
 
     /// These shards of `count`.

@@ -106,11 +106,7 @@ impl StoreCapabilities {
     /// A database with concurrent writers and 64 shards; change what differs.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            late_commits: true,
-            max_shards: ShardSet::MAX,
-        }
+        Self { name, late_commits: true, max_shards: ShardSet::MAX }
     }
 
     /// Sets [`StoreCapabilities::late_commits`].
@@ -271,10 +267,7 @@ impl LateCommitMark {
     /// A mark that nothing holds.
     #[must_use]
     pub const fn passed(seq: Seq) -> Self {
-        Self {
-            seq,
-            holders: Vec::new(),
-        }
+        Self { seq, holders: Vec::new() }
     }
 }
 
@@ -282,9 +275,6 @@ impl Fence {
     /// The fence of one relay for some shards of its leases.
     #[must_use]
     pub fn new(relay: RelayId, shards: impl IntoIterator<Item = (ShardId, Epoch)>) -> Self {
-        Self {
-            relay,
-            shards: shards.into_iter().collect(),
-        }
+        Self { relay, shards: shards.into_iter().collect() }
     }
 }

@@ -36,12 +36,7 @@ impl StoreError {
     /// An error with a text of its own. The text says what happened and, where it is known, what to do.
     #[must_use]
     pub fn new(kind: StoreErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            operation,
-            message: message.into(),
-            source: None,
-        }
+        Self { kind, operation, message: message.into(), source: None }
     }
 
     /// Adds the driver's error.
@@ -73,10 +68,7 @@ impl StoreError {
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(
-            self.kind,
-            StoreErrorKind::Unavailable | StoreErrorKind::Conflict | StoreErrorKind::Other
-        )
+        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Conflict | StoreErrorKind::Other)
     }
 }
 
@@ -88,8 +80,6 @@ impl fmt::Display for StoreError {
 
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
-            .as_deref()
-            .map(|source| source as &(dyn Error + 'static))
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }

@@ -22,9 +22,7 @@ impl Topic {
     pub fn new(name: impl AsRef<str>) -> Result<Self, MessageError> {
         let name = name.as_ref();
         if name.is_empty() {
-            return Err(MessageError::Empty {
-                field: "topic".into(),
-            });
+            return Err(MessageError::Empty { field: "topic".into() });
         }
         if name.len() > Limits::TOPIC {
             return Err(MessageError::TooLong {
@@ -167,10 +165,7 @@ impl TopicFilter {
     /// Every topic.
     #[must_use]
     pub const fn all() -> Self {
-        Self {
-            include: Vec::new(),
-            exclude: Vec::new(),
-        }
+        Self { include: Vec::new(), exclude: Vec::new() }
     }
 
     /// Whether this lets every topic through, so that a store can leave the clause out.
@@ -200,9 +195,7 @@ mod tests {
 
     #[test]
     fn a_topic_is_a_name_that_every_broker_can_carry() {
-        for bad in [
-            "", "a b", "a\nb", "a\0b", "a*", "a>b", ".a", "a.", "a..b", "ä", "a\"b", "a'b", "a\\b",
-        ] {
+        for bad in ["", "a b", "a\nb", "a\0b", "a*", "a>b", ".a", "a.", "a..b", "ä", "a\"b", "a'b", "a\\b"] {
             assert!(Topic::new(bad).is_err(), "{bad:?} was accepted");
         }
         for good in ["orders", "orders.placed", "orders/placed:v1", "a-b_c.d"] {

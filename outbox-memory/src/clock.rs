@@ -15,15 +15,11 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            started_at: micros(SystemTime::now()),
-        }
+        Self { started: Instant::now(), started_at: micros(SystemTime::now()) }
     }
 
     pub(crate) fn now(&self) -> Micros {
-        self.started_at
-            .saturating_add(duration_micros(self.started.elapsed()))
+        self.started_at.saturating_add(duration_micros(self.started.elapsed()))
     }
 }
 
@@ -45,10 +41,6 @@ pub(crate) fn micros(time: SystemTime) -> Micros {
 
 pub(crate) fn system_time(at: Micros) -> SystemTime {
     let distance = Duration::from_micros(at.unsigned_abs());
-    let time = if at < 0 {
-        UNIX_EPOCH.checked_sub(distance)
-    } else {
-        UNIX_EPOCH.checked_add(distance)
-    };
+    let time = if at < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
     time.unwrap_or(UNIX_EPOCH)
 }

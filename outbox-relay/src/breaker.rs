@@ -43,11 +43,7 @@ pub(crate) enum Permission {
 
 impl Breaker {
     pub(crate) fn new(first_pause: Duration, longest_pause: Duration) -> Self {
-        Self {
-            state: State::Closed,
-            first_pause,
-            longest_pause,
-        }
+        Self { state: State::Closed, first_pause, longest_pause }
     }
 
     pub(crate) fn permission(&self, now: Instant) -> Permission {
@@ -84,10 +80,7 @@ impl Breaker {
             State::Open { .. } => return Change::None,
             State::Probing { pause } => ((pause * 2).min(self.longest_pause), Change::None),
         };
-        self.state = State::Open {
-            until: now + pause,
-            pause,
-        };
+        self.state = State::Open { until: now + pause, pause };
         change
     }
 
@@ -95,10 +88,7 @@ impl Breaker {
     pub(crate) fn probe_inconclusive(&mut self, now: Instant) {
         if let State::Probing { pause } = self.state {
             let pause = (pause * 2).min(self.longest_pause);
-            self.state = State::Open {
-                until: now + pause,
-                pause,
-            };
+            self.state = State::Open { until: now + pause, pause };
         }
     }
 }
@@ -115,12 +105,7 @@ mod tests {
         assert_eq!(breaker.permission(start), Permission::Free);
         assert_eq!(breaker.unavailable(start), Change::Opened);
         assert_eq!(breaker.unavailable(start), Change::None);
-        assert_eq!(
-            breaker.permission(start),
-            Permission::Not {
-                until: start + ms(100)
-            }
-        );
+        assert_eq!(breaker.permission(start), Permission::Not { until: start + ms(100) });
 
         let mut now = start + ms(100);
         for pause in [ms(200), ms(300), ms(300)] {

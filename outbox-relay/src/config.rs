@@ -69,11 +69,7 @@ impl PollConfig {
 
 impl Default for PollConfig {
     fn default() -> Self {
-        Self::new(
-            Duration::from_millis(100),
-            Duration::from_secs(1),
-            Duration::from_secs(5),
-        )
+        Self::new(Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5))
     }
 }
 
@@ -155,11 +151,7 @@ impl RelayConfig {
             return Err(wrong("retry.schedule", "empty", "at least one pause is needed"));
         }
         if !(0.0..=1.0).contains(&self.retry.jitter) {
-            return Err(wrong(
-                "retry.jitter",
-                self.retry.jitter,
-                "a fraction from 0 to 1 is needed",
-            ));
+            return Err(wrong("retry.jitter", self.retry.jitter, "a fraction from 0 to 1 is needed"));
         }
         for (field, value) in [
             ("poll.busy", self.poll.busy),
@@ -177,11 +169,7 @@ impl RelayConfig {
         }
         if self.lease_margin >= self.lease_ttl {
             let expected = format!("it must be shorter than lease_ttl ({:?})", self.lease_ttl);
-            return Err(wrong(
-                "lease_margin",
-                format!("{:?}", self.lease_margin),
-                expected,
-            ));
+            return Err(wrong("lease_margin", format!("{:?}", self.lease_margin), expected));
         }
         let trusted = self.lease_ttl - self.lease_margin;
         // A renewal may come a third of the lease late; a publish must fit into what is then left.
@@ -191,11 +179,7 @@ impl RelayConfig {
                 "it must be shorter than lease_ttl - lease_margin - renewal ({left:?}), or a message could still be \
                  under way when another relay takes over"
             );
-            return Err(wrong(
-                "publish_timeout",
-                format!("{:?}", self.publish_timeout),
-                expected,
-            ));
+            return Err(wrong("publish_timeout", format!("{:?}", self.publish_timeout), expected));
         }
         for transport in transports {
             if transport.max_send_time >= self.publish_timeout {
@@ -203,11 +187,7 @@ impl RelayConfig {
                     "it must be longer than the longest send of the {} client ({:?})",
                     transport.name, transport.max_send_time
                 );
-                return Err(wrong(
-                    "publish_timeout",
-                    format!("{:?}", self.publish_timeout),
-                    expected,
-                ));
+                return Err(wrong("publish_timeout", format!("{:?}", self.publish_timeout), expected));
             }
         }
         Ok(())
@@ -215,19 +195,11 @@ impl RelayConfig {
 }
 
 fn at_least_one(field: &'static str, value: usize) -> Result<(), ConfigError> {
-    if value == 0 {
-        Err(wrong(field, 0, "at least 1 is needed"))
-    } else {
-        Ok(())
-    }
+    if value == 0 { Err(wrong(field, 0, "at least 1 is needed")) } else { Ok(()) }
 }
 
 fn wrong(field: &'static str, value: impl ToString, expected: impl Into<String>) -> ConfigError {
-    ConfigError {
-        field,
-        value: value.to_string(),
-        expected: expected.into(),
-    }
+    ConfigError { field, value: value.to_string(), expected: expected.into() }
 }
 
 #[cfg(test)]
@@ -236,10 +208,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_valid() {
-        assert_eq!(
-            RelayConfig::default().validate([&TransportCapabilities::new("x")]),
-            Ok(())
-        );
+        assert_eq!(RelayConfig::default().validate([&TransportCapabilities::new("x")]), Ok(()));
     }
 
     #[test]
@@ -251,29 +220,17 @@ mod tests {
             "relay configuration: publish_timeout is 10s, it must be longer than the longest send of the slow client \
              (10s)"
         );
-        let short = RelayConfig {
-            lease_ttl: Duration::from_secs(15),
-            ..RelayConfig::default()
-        };
+        let short = RelayConfig { lease_ttl: Duration::from_secs(15), ..RelayConfig::default() };
         assert_eq!(short.validate([]).unwrap_err().field, "publish_timeout");
-        let none = RelayConfig {
-            lease_margin: Duration::from_secs(30),
-            ..RelayConfig::default()
-        };
+        let none = RelayConfig { lease_margin: Duration::from_secs(30), ..RelayConfig::default() };
         assert_eq!(none.validate([]).unwrap_err().field, "lease_margin");
     }
 
     #[test]
     fn zeros_are_refused() {
-        let config = RelayConfig {
-            batch_size: 0,
-            ..RelayConfig::default()
-        };
+        let config = RelayConfig { batch_size: 0, ..RelayConfig::default() };
         assert_eq!(config.validate([]).unwrap_err().field, "batch_size");
-        let config = RelayConfig {
-            sweep_interval: Duration::ZERO,
-            ..RelayConfig::default()
-        };
+        let config = RelayConfig { sweep_interval: Duration::ZERO, ..RelayConfig::default() };
         assert_eq!(config.validate([]).unwrap_err().field, "sweep_interval");
     }
 }

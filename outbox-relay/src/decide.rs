@@ -69,14 +69,7 @@ pub enum Transition {
 /// The relay's whole judgement about one message, without clock, randomness or I/O of its own.
 #[must_use]
 pub fn decide(situation: Situation<'_>) -> Transition {
-    let Situation {
-        attempt,
-        attempts,
-        unknowns,
-        retry,
-        random,
-        ..
-    } = situation;
+    let Situation { attempt, attempts, unknowns, retry, random, .. } = situation;
     match attempt {
         Attempt::Confirmed => Transition::Deliver,
         Attempt::Undecodable => give_up(situation, attempts.saturating_sub(1), DeadReason::Undecodable),
@@ -93,10 +86,7 @@ pub fn decide(situation: Situation<'_>) -> Transition {
             if attempts >= situation.max_attempts.unwrap_or(retry.max_attempts) {
                 give_up(situation, attempts, DeadReason::AttemptsExhausted)
             } else {
-                Transition::Retry {
-                    attempts,
-                    after: retry.pause_after(attempts, random),
-                }
+                Transition::Retry { attempts, after: retry.pause_after(attempts, random) }
             }
         }
     }
@@ -104,15 +94,10 @@ pub fn decide(situation: Situation<'_>) -> Transition {
 
 fn give_up(situation: Situation<'_>, attempts: u16, reason: DeadReason) -> Transition {
     match situation.on_dead {
-        OnDead::Block if situation.keyed => Transition::Retry {
-            attempts: attempts.max(1),
-            after: situation.retry.longest_pause(),
-        },
-        on_dead => Transition::Bury {
-            attempts,
-            reason,
-            park: situation.keyed && on_dead == OnDead::Park,
-        },
+        OnDead::Block if situation.keyed => {
+            Transition::Retry { attempts: attempts.max(1), after: situation.retry.longest_pause() }
+        }
+        on_dead => Transition::Bury { attempts, reason, park: situation.keyed && on_dead == OnDead::Park },
     }
 }
 
@@ -136,129 +121,61 @@ mod tests {
     #[test]
     fn an_outage_uses_no_attempt() {
         let retry = RetryPolicy::default();
-        let long = Situation {
-            attempts: 1000,
-            ..situation(&retry, PublishErrorKind::Unavailable)
-        };
+        let long = Situation { attempts: 1000, ..situation(&retry, PublishErrorKind::Unavailable) };
         assert_eq!(decide(long), Transition::Wait);
     }
 
     #[test]
     fn the_schedule_is_followed_and_then_the_message_is_dead() {
         let retry = RetryPolicy::default();
-        let after = |attempts| match decide(Situation {
-            attempts,
-            ..situation(&retry, PublishErrorKind::Retryable)
-        }) {
-            Transition::Retry { after, .. } => after.as_secs(),
-            other => panic!("{other:?}"),
-        };
+        let after =
+            |attempts| match decide(Situation { attempts, ..situation(&retry, PublishErrorKind::Retryable) })
+            {
+                Transition::Retry { after, .. } => after.as_secs(),
+                other => panic!("{other:?}"),
+            };
         assert_eq!([1, 2, 3, 4].map(after), [5, 15, 60, 300]);
-        let last = decide(Situation {
-            attempts: 5,
-            ..situation(&retry, PublishErrorKind::Retryable)
-        });
-        assert_eq!(
-            last,
-            Transition::Bury {
-                attempts: 5,
-                reason: DeadReason::AttemptsExhausted,
-                park: true
-            }
-        );
+        let last = decide(Situation { attempts: 5, ..situation(&retry, PublishErrorKind::Retryable) });
+        assert_eq!(last, Transition::Bury { attempts: 5, reason: DeadReason::AttemptsExhausted, park: true });
     }
 
     #[test]
     fn a_message_may_carry_its_own_number_of_tries() {
         let retry = RetryPolicy::default();
         let base = situation(&retry, PublishErrorKind::Retryable);
-        assert!(matches!(
-            decide(Situation {
-                max_attempts: Some(1),
-                ..base
-            }),
-            Transition::Bury { .. }
-        ));
-        let patient = Situation {
-            max_attempts: Some(9),
-            attempts: 8,
-            ..base
-        };
-        assert_eq!(
-            decide(patient),
-            Transition::Retry {
-                attempts: 8,
-                after: Duration::from_secs(900)
-            }
-        );
+        assert!(matches!(decide(Situation { max_attempts: Some(1), ..base }), Transition::Bury { .. }));
+        let patient = Situation { max_attempts: Some(9), attempts: 8, ..base };
+        assert_eq!(decide(patient), Transition::Retry { attempts: 8, after: Duration::from_secs(900) });
     }
 
     #[test]
     fn a_refused_message_is_dead_at_once_and_its_key_follows_the_policy() {
         let retry = RetryPolicy::default();
         let base = situation(&retry, PublishErrorKind::Rejected);
-        let bury = |park| Transition::Bury {
-            attempts: 1,
-            reason: DeadReason::Rejected,
-            park,
-        };
+        let bury = |park| Transition::Bury { attempts: 1, reason: DeadReason::Rejected, park };
         assert_eq!(decide(base), bury(true));
-        assert_eq!(
-            decide(Situation {
-                on_dead: OnDead::Skip,
-                ..base
-            }),
-            bury(false)
-        );
+        assert_eq!(decide(Situation { on_dead: OnDead::Skip, ..base }), bury(false));
         assert_eq!(decide(Situation { keyed: false, ..base }), bury(false));
-        let block = Situation {
-            on_dead: OnDead::Block,
-            ..base
-        };
-        assert_eq!(
-            decide(block),
-            Transition::Retry {
-                attempts: 1,
-                after: Duration::from_secs(900)
-            }
-        );
-        assert_eq!(
-            decide(Situation {
-                keyed: false,
-                ..block
-            }),
-            bury(false)
-        );
+        let block = Situation { on_dead: OnDead::Block, ..base };
+        assert_eq!(decide(block), Transition::Retry { attempts: 1, after: Duration::from_secs(900) });
+        assert_eq!(decide(Situation { keyed: false, ..block }), bury(false));
     }
 
     #[test]
     fn an_unknown_outcome_uses_no_attempt_up_to_a_cap() {
         let retry = RetryPolicy::default();
         let base = situation(&retry, PublishErrorKind::Unknown);
-        assert_eq!(
-            decide(base),
-            Transition::Again {
-                after: Duration::from_millis(100)
-            }
-        );
+        assert_eq!(decide(base), Transition::Again { after: Duration::from_millis(100) });
         assert_eq!(
             decide(Situation { unknowns: 4, ..base }),
-            Transition::Again {
-                after: Duration::from_millis(1600)
-            }
+            Transition::Again { after: Duration::from_millis(1600) }
         );
-        assert!(matches!(
-            decide(Situation { unknowns: 5, ..base }),
-            Transition::Retry { attempts: 1, .. }
-        ));
+        assert!(matches!(decide(Situation { unknowns: 5, ..base }), Transition::Retry { attempts: 1, .. }));
     }
 
     #[test]
     fn jitter_lengthens_by_its_fraction_at_most() {
-        let retry = RetryPolicy {
-            jitter: 0.5,
-            ..RetryPolicy::default()
-        };
+        let retry = RetryPolicy { jitter: 0.5, ..RetryPolicy::default() };
         let base = situation(&retry, PublishErrorKind::Retryable);
         let after = |random| match decide(Situation { random, ..base }) {
             Transition::Retry { after, .. } => after,
@@ -270,17 +187,11 @@ mod tests {
     #[test]
     fn an_unreadable_row_is_dead_without_a_try() {
         let retry = RetryPolicy::default();
-        let base = Situation {
-            attempt: Attempt::Undecodable,
-            ..situation(&retry, PublishErrorKind::Rejected)
-        };
+        let base =
+            Situation { attempt: Attempt::Undecodable, ..situation(&retry, PublishErrorKind::Rejected) };
         assert_eq!(
             decide(base),
-            Transition::Bury {
-                attempts: 0,
-                reason: DeadReason::Undecodable,
-                park: true
-            }
+            Transition::Bury { attempts: 0, reason: DeadReason::Undecodable, park: true }
         );
     }
 }

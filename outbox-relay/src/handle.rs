@@ -33,14 +33,7 @@ impl RelayHandle {
         counters: Arc<Counters>,
         running: JoinHandle<Result<(), RelayError>>,
     ) -> Self {
-        Self {
-            relay,
-            store,
-            waker,
-            stop,
-            counters,
-            running: Some(running),
-        }
+        Self { relay, store, waker, stop, counters, running: Some(running) }
     }
 
     /// What the relay calls itself in `outbox_shards` and `outbox_relays`.
@@ -150,8 +143,6 @@ impl Drop for RelayHandle {
 
 impl fmt::Debug for RelayHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RelayHandle")
-            .field("relay", &self.relay)
-            .finish_non_exhaustive()
+        f.debug_struct("RelayHandle").field("relay", &self.relay).finish_non_exhaustive()
     }
 }

@@ -30,11 +30,7 @@ pub(crate) struct Held {
 
 impl LeaseView {
     pub(crate) fn none() -> Self {
-        Self {
-            shard_count: 1,
-            held: BTreeMap::new(),
-            trusted_until: None,
-        }
+        Self { shard_count: 1, held: BTreeMap::new(), trusted_until: None }
     }
 }
 
@@ -42,11 +38,7 @@ impl LeaseView {
 #[derive(Debug)]
 pub(crate) enum LeaseEvent {
     /// This destination has nothing of the shard under way any more.
-    Left {
-        destination: usize,
-        shard: ShardId,
-        epoch: Epoch,
-    },
+    Left { destination: usize, shard: ShardId, epoch: Epoch },
     /// A settle was refused: look at the leases now.
     Stale,
     /// What was in flight when the former owners vanished has been tried.
@@ -100,11 +92,8 @@ impl LeaseKeeper {
     /// Renews, balances, and says when to do it again.
     async fn tick(&mut self) -> Instant {
         let sent = Instant::now();
-        let request = LeaseRequest {
-            relay: self.relay,
-            ttl: self.config.lease_ttl,
-            label: self.config.label.clone(),
-        };
+        let request =
+            LeaseRequest { relay: self.relay, ttl: self.config.lease_ttl, label: self.config.label.clone() };
         let lease = match self.store.renew(&request).await {
             Ok(lease) => lease,
             Err(error) => {
@@ -120,21 +109,10 @@ impl LeaseKeeper {
             .map(|(shard, epoch)| match before.held.get(shard) {
                 Some(known) if known.epoch == *epoch => (*shard, *known),
                 // Ours, though we did not know: the answer to an acquisition was lost.
-                _ => (
-                    *shard,
-                    Held {
-                        epoch: *epoch,
-                        unclean_takeovers: 0,
-                        leaving: false,
-                    },
-                ),
+                _ => (*shard, Held { epoch: *epoch, unclean_takeovers: 0, leaving: false }),
             })
             .collect();
-        let lost = before
-            .held
-            .iter()
-            .filter(|(shard, known)| owned.get(shard) != Some(&known.epoch))
-            .count();
+        let lost = before.held.iter().filter(|(shard, known)| owned.get(shard) != Some(&known.epoch)).count();
         if lost > 0 {
             self.counters.leases_lost.add(lost);
             tracing::warn!(shards = lost, "leases were lost: another relay took over");
@@ -162,11 +140,7 @@ impl LeaseKeeper {
             trusted_until: Some(sent + self.config.lease_ttl - self.config.lease_margin),
         });
         let interval = self.config.renew_interval();
-        sent + if hungry {
-            interval.min(Duration::from_secs(1))
-        } else {
-            interval
-        }
+        sent + if hungry { interval.min(Duration::from_secs(1)) } else { interval }
     }
 
     async fn acquire(&self, request: &LeaseRequest, most: usize, held: &mut BTreeMap<ShardId, Held>) {
@@ -176,14 +150,7 @@ impl LeaseKeeper {
                 tracing::info!(shards = acquired.len(), "took shards over");
                 for lease in acquired {
                     let unclean_takeovers = lease.unclean_takeovers;
-                    held.insert(
-                        lease.shard,
-                        Held {
-                            epoch: lease.epoch,
-                            unclean_takeovers,
-                            leaving: false,
-                        },
-                    );
+                    held.insert(lease.shard, Held { epoch: lease.epoch, unclean_takeovers, leaving: false });
                 }
             }
             Err(error) => self.health.failed(&error),
@@ -191,11 +158,7 @@ impl LeaseKeeper {
     }
 
     async fn release(&mut self, shard: ShardId, epoch: Epoch) {
-        match self
-            .store
-            .release(&Fence::new(self.relay, [(shard, epoch)]))
-            .await
-        {
+        match self.store.release(&Fence::new(self.relay, [(shard, epoch)])).await {
             Ok(()) => tracing::info!(shard, "handed a shard over"),
             // It runs out by itself, since it is not in the view any more and so not ours to work on.
             Err(error) => self.health.failed(&error),
@@ -206,11 +169,7 @@ impl LeaseKeeper {
     }
 
     async fn absolve(&self, shards: Vec<(ShardId, Epoch)>) {
-        if let Err(error) = self
-            .store
-            .absolve(&Fence::new(self.relay, shards.iter().copied()))
-            .await
-        {
+        if let Err(error) = self.store.absolve(&Fence::new(self.relay, shards.iter().copied())).await {
             self.health.failed(&error);
         }
         self.view.send_modify(|view| {

@@ -29,11 +29,7 @@ const LOOKS_PER_PACE: u32 = 10;
 
 impl Poller {
     pub(crate) fn new(config: PollConfig, now: Instant) -> Self {
-        Self {
-            config,
-            pace: Pace::Busy { looks: 0 },
-            at: now,
-        }
+        Self { config, pace: Pace::Busy { looks: 0 }, at: now }
     }
 
     pub(crate) fn next_look(&self) -> Instant {
@@ -41,9 +37,7 @@ impl Poller {
     }
 
     pub(crate) fn hinted(&mut self, now: Instant) {
-        self.pace = Pace::Burst {
-            next: Duration::from_millis(1),
-        };
+        self.pace = Pace::Burst { next: Duration::from_millis(1) };
         self.at = now;
     }
 

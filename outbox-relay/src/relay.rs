@@ -56,14 +56,7 @@ impl Relay {
     /// closed with the relay only if nobody else holds it.
     pub fn shared(store: Arc<dyn OutboxStore>, transport: Arc<dyn Transport>) -> Self {
         let config = RelayConfig::default();
-        Self {
-            store,
-            default: transport,
-            routes: Vec::new(),
-            wakeups: Vec::new(),
-            config,
-            seed: None,
-        }
+        Self { store, default: transport, routes: Vec::new(), wakeups: Vec::new(), config, seed: None }
     }
 
     /// Sends topics to another transport. The first route that matches decides; what matches none goes to the default
@@ -75,11 +68,7 @@ impl Relay {
         topics: impl IntoIterator<Item = TopicPattern>,
         transport: Arc<dyn Transport>,
     ) -> Self {
-        self.routes.push(Route {
-            name: name.into(),
-            topics: topics.into_iter().collect(),
-            transport,
-        });
+        self.routes.push(Route { name: name.into(), topics: topics.into_iter().collect(), transport });
         self
     }
 
@@ -153,14 +142,7 @@ impl Relay {
     }
 
     fn spawn(self, health: Arc<StoreHealth>) -> RelayHandle {
-        let Self {
-            store,
-            default,
-            routes,
-            wakeups,
-            config,
-            seed,
-        } = self;
+        let Self { store, default, routes, wakeups, config, seed } = self;
         let relay = RelayId::new();
         let config = Arc::new(config);
         let counters = Arc::new(Counters::default());
@@ -171,10 +153,7 @@ impl Relay {
         let mut random = seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
 
         let destinations = destinations(routes, default);
-        let transports: Vec<_> = destinations
-            .iter()
-            .map(|(_, _, transport)| Arc::clone(transport))
-            .collect();
+        let transports: Vec<_> = destinations.iter().map(|(_, _, transport)| Arc::clone(transport)).collect();
         let hints: Vec<_> = destinations.iter().map(|_| Arc::new(Notify::new())).collect();
         let waker = Waker::new(hints.clone());
 
@@ -202,15 +181,8 @@ impl Relay {
         let mut working = JoinSet::new();
         for (number, (name, topics, transport)) in destinations.into_iter().enumerate() {
             let hint = Arc::clone(&hints[number]);
-            let destination = Destination::new(
-                shared.clone(),
-                number,
-                name,
-                transport,
-                topics,
-                hint,
-                random.fork(),
-            );
+            let destination =
+                Destination::new(shared.clone(), number, name, transport, topics, hint, random.fork());
             working.spawn(destination.run());
         }
         let mut listening = JoinSet::new();
@@ -237,10 +209,7 @@ impl Relay {
             if matches!(keeping.join_next().await, Some(Err(_))) {
                 ended = Err(RelayError::Panicked);
             }
-            for transport in transports
-                .into_iter()
-                .filter(|transport| Arc::strong_count(transport) == 1)
-            {
+            for transport in transports.into_iter().filter(|transport| Arc::strong_count(transport) == 1) {
                 let closed = transport.close(config.shutdown_timeout).await;
                 if ended.is_ok() {
                     ended = closed.map_err(RelayError::from);
@@ -260,28 +229,13 @@ fn destinations(
 ) -> Vec<(String, TopicFilter, Arc<dyn Transport>)> {
     let mut taken: Vec<TopicPattern> = Vec::new();
     let mut destinations = Vec::with_capacity(routes.len() + 1);
-    for Route {
-        name,
-        topics,
-        transport,
-    } in routes
-    {
-        let filter = TopicFilter {
-            include: topics.clone(),
-            exclude: taken.clone(),
-        };
+    for Route { name, topics, transport } in routes {
+        let filter = TopicFilter { include: topics.clone(), exclude: taken.clone() };
         taken.extend(topics);
         destinations.push((name, filter, transport));
     }
     let name = default.capabilities().name.to_owned();
-    destinations.push((
-        name,
-        TopicFilter {
-            include: Vec::new(),
-            exclude: taken,
-        },
-        default,
-    ));
+    destinations.push((name, TopicFilter { include: Vec::new(), exclude: taken }, default));
     destinations
 }
 
@@ -298,10 +252,7 @@ impl fmt::Debug for Relay {
         f.debug_struct("Relay")
             .field("store", &self.store.capabilities().name)
             .field("transport", &self.default.capabilities().name)
-            .field(
-                "routes",
-                &self.routes.iter().map(|route| &route.name).collect::<Vec<_>>(),
-            )
+            .field("routes", &self.routes.iter().map(|route| &route.name).collect::<Vec<_>>())
             .field("config", &self.config)
             .finish_non_exhaustive()
     }

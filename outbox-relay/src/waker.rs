@@ -11,15 +11,11 @@ pub struct Waker {
 
 impl Waker {
     pub(crate) fn new(destinations: Vec<Arc<Notify>>) -> Self {
-        Self {
-            destinations: Arc::new(destinations),
-        }
+        Self { destinations: Arc::new(destinations) }
     }
 
     /// Call it after the commit.
     pub fn wake(&self) {
-        self.destinations
-            .iter()
-            .for_each(|destination| destination.notify_one());
+        self.destinations.iter().for_each(|destination| destination.notify_one());
     }
 }

@@ -14,10 +14,7 @@ impl OutboxAdmin for MemoryStore {
             if std::mem::replace(&mut state.migrated, true) {
                 return Ok(Vec::new());
             }
-            Ok(vec![Migration {
-                version: 1,
-                name: "tables in memory".to_owned(),
-            }])
+            Ok(vec![Migration { version: 1, name: "tables in memory".to_owned() }])
         };
         self.operation("migrate", migrate).await
     }
@@ -34,22 +31,18 @@ impl OutboxAdmin for MemoryStore {
     }
 
     async fn stats(&self, count_limit: u64) -> Result<OutboxStats, StoreError> {
-        self.operation("stats", |state, now| Ok(state.stats(count_limit, now)))
-            .await
+        self.operation("stats", |state, now| Ok(state.stats(count_limit, now))).await
     }
 
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
-        self.operation("dead_letters", |state, _| Ok(state.dead_letters(query)))
-            .await
+        self.operation("dead_letters", |state, _| Ok(state.dead_letters(query))).await
     }
 
     async fn request(&self, ids: &[MessageId], action: OperatorAction) -> Result<u64, StoreError> {
-        self.operation("request", |state, _| Ok(state.request(ids, action)))
-            .await
+        self.operation("request", |state, _| Ok(state.request(ids, action))).await
     }
 
     async fn set_shard_count(&self, count: u8) -> Result<(), StoreError> {
-        self.operation("set_shard_count", |state, now| state.set_shard_count(count, now))
-            .await
+        self.operation("set_shard_count", |state, now| state.set_shard_count(count, now)).await
     }
 }

@@ -20,13 +20,11 @@ impl OutboxStore for MemoryStore {
     }
 
     async fn renew(&self, request: &LeaseRequest) -> Result<Lease, StoreError> {
-        self.operation("renew", |state, now| Ok(state.renew(request, now)))
-            .await
+        self.operation("renew", |state, now| Ok(state.renew(request, now))).await
     }
 
     async fn acquire(&self, request: &LeaseRequest, most: usize) -> Result<Vec<LeasedShard>, StoreError> {
-        self.operation("acquire", |state, now| Ok(state.acquire(request, most, now)))
-            .await
+        self.operation("acquire", |state, now| Ok(state.acquire(request, most, now))).await
     }
 
     async fn release(&self, fence: &Fence) -> Result<(), StoreError> {
@@ -54,13 +52,11 @@ impl OutboxStore for MemoryStore {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, StoreError> {
-        self.operation("claim", |state, now| state.claim(request, now))
-            .await
+        self.operation("claim", |state, now| state.claim(request, now)).await
     }
 
     async fn scan(&self, scope: &Scope, after: Seq, upto: Seq, limit: usize) -> Result<Vec<Seq>, StoreError> {
-        self.operation("scan", |state, _| Ok(state.scan(scope, after, upto, limit)))
-            .await
+        self.operation("scan", |state, _| Ok(state.scan(scope, after, upto, limit))).await
     }
 
     async fn holds(
@@ -69,30 +65,23 @@ impl OutboxStore for MemoryStore {
         keys: Option<&[OrderingKey]>,
         limit: usize,
     ) -> Result<Vec<KeyHold>, StoreError> {
-        self.operation("holds", |state, _| Ok(state.holds(scope, keys, limit)))
-            .await
+        self.operation("holds", |state, _| Ok(state.holds(scope, keys, limit))).await
     }
 
     async fn next_due(&self, scope: &Scope) -> Result<Option<Duration>, StoreError> {
-        self.operation("next_due", |state, now| Ok(state.next_due(scope, now)))
-            .await
+        self.operation("next_due", |state, now| Ok(state.next_due(scope, now))).await
     }
 
     async fn requests(&self, scope: &Scope, limit: usize) -> Result<Vec<OperatorRequest>, StoreError> {
-        self.operation("requests", |state, _| Ok(state.requests(scope, limit)))
-            .await
+        self.operation("requests", |state, _| Ok(state.requests(scope, limit))).await
     }
 
     async fn settle(&self, fence: &Fence, outcomes: &[(RowId, Outcome)]) -> Result<Settled, StoreError> {
-        self.operation("settle", |state, now| Ok(state.settle(fence, outcomes, now)))
-            .await
+        self.operation("settle", |state, now| Ok(state.settle(fence, outcomes, now))).await
     }
 
     async fn is_empty(&self) -> Result<bool, StoreError> {
-        self.operation("is_empty", |state, _| {
-            Ok(state.fresh.is_empty() && state.deferred.is_empty())
-        })
-        .await
+        self.operation("is_empty", |state, _| Ok(state.fresh.is_empty() && state.deferred.is_empty())).await
     }
 
     async fn mark_late_commits(&self) -> Result<LateCommitMark, StoreError> {

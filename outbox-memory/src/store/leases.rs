@@ -11,15 +11,10 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 impl State {
     pub(crate) fn renew(&mut self, request: &LeaseRequest, now: Micros) -> Lease {
         let until = now.saturating_add(duration_micros(request.ttl));
-        self.relays
-            .retain(|_, relay| relay.last_seen > now.saturating_sub(duration_micros(REMEMBERED)));
+        self.relays.retain(|_, relay| relay.last_seen > now.saturating_sub(duration_micros(REMEMBERED)));
         self.relays.insert(
             request.relay,
-            Relay {
-                label: request.label.clone(),
-                last_seen: now,
-                alive_until: until,
-            },
+            Relay { label: request.label.clone(), last_seen: now, alive_until: until },
         );
         let mut owned = Vec::new();
         for (number, shard) in (0..).zip(&mut self.shards) {
@@ -28,11 +23,7 @@ impl State {
                 owned.push((number, shard.epoch));
             }
         }
-        let alive = self
-            .relays
-            .values()
-            .filter(|relay| relay.alive_until > now)
-            .count();
+        let alive = self.relays.values().filter(|relay| relay.alive_until > now).count();
         Lease {
             shard_count: self.shard_count(),
             // A relay counts itself, also with a ttl of zero.
@@ -43,9 +34,7 @@ impl State {
 
     pub(crate) fn acquire(&mut self, request: &LeaseRequest, most: usize, now: Micros) -> Vec<LeasedShard> {
         let until = now.saturating_add(duration_micros(request.ttl));
-        let available = (0..)
-            .zip(&mut self.shards)
-            .filter(|(_, shard)| !shard.is_leased(now));
+        let available = (0..).zip(&mut self.shards).filter(|(_, shard)| !shard.is_leased(now));
         available
             .take(most)
             .map(|(number, shard)| {
@@ -54,17 +43,9 @@ impl State {
                     owner: Some(request.relay),
                     epoch: shard.epoch + 1,
                     lease_until: until,
-                    unclean: if vanished {
-                        shard.unclean.saturating_add(1)
-                    } else {
-                        0
-                    },
+                    unclean: if vanished { shard.unclean.saturating_add(1) } else { 0 },
                 };
-                LeasedShard {
-                    shard: number,
-                    epoch: shard.epoch,
-                    unclean_takeovers: shard.unclean,
-                }
+                LeasedShard { shard: number, epoch: shard.epoch, unclean_takeovers: shard.unclean }
             })
             .collect()
     }
@@ -75,10 +56,7 @@ impl State {
 
     pub(crate) fn retire(&mut self, relay: RelayId) {
         self.relays.remove(&relay);
-        self.shards
-            .iter_mut()
-            .filter(|shard| shard.owner == Some(relay))
-            .for_each(Shard::free);
+        self.shards.iter_mut().filter(|shard| shard.owner == Some(relay)).for_each(Shard::free);
     }
 
     pub(crate) fn absolve(&mut self, fence: &Fence) {

@@ -90,9 +90,7 @@ impl MemoryStore {
     }
 
     fn announce(&self) {
-        self.shared
-            .commits
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.shared.commits.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn now(&self) -> Micros {

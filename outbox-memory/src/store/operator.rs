@@ -13,10 +13,8 @@ impl State {
     pub(crate) fn request(&mut self, ids: &[MessageId], action: OperatorAction) -> u64 {
         let dead = self.dead.values().map(|dead| &dead.row);
         let blocked = self.deferred.values().filter(|deferred| deferred.is_retrying());
-        let known: BTreeSet<MessageId> = dead
-            .chain(blocked.map(|deferred| &deferred.row))
-            .map(|row| row.id())
-            .collect();
+        let known: BTreeSet<MessageId> =
+            dead.chain(blocked.map(|deferred| &deferred.row)).map(|row| row.id()).collect();
         let wanted: BTreeSet<MessageId> = ids.iter().copied().filter(|id| known.contains(id)).collect();
         self.requests.retain(|(id, _)| !wanted.contains(id));
         self.requests.extend(wanted.iter().map(|id| (*id, action)));
@@ -29,10 +27,7 @@ impl State {
             .iter()
             .filter(|(_, dead)| query.id.is_none_or(|id| id == dead.row.id()))
             .filter(|(_, dead)| {
-                query
-                    .topic
-                    .as_ref()
-                    .is_none_or(|topic| topic == dead.row.message.topic().as_str())
+                query.topic.as_ref().is_none_or(|topic| topic == dead.row.message.topic().as_str())
             })
             .collect();
         found.sort_unstable_by_key(|(number, dead)| std::cmp::Reverse((dead.died_at, **number)));
@@ -44,11 +39,7 @@ impl State {
             last_error: dead.last_error.clone(),
             died_at: system_time(dead.died_at),
             parked_behind: dead.parked_behind,
-            requested: self
-                .requests
-                .iter()
-                .find(|(id, _)| *id == dead.row.id())
-                .map(|(_, action)| *action),
+            requested: self.requests.iter().find(|(id, _)| *id == dead.row.id()).map(|(_, action)| *action),
         });
         letters.collect()
     }
@@ -63,13 +54,7 @@ impl State {
         }
         // Epochs go on from the highest, so that a fence from before the change never fits again.
         let epoch = self.shards.iter().map(|shard| shard.epoch).max().unwrap_or(0);
-        self.shards = vec![
-            Shard {
-                epoch,
-                ..Shard::default()
-            };
-            usize::from(count)
-        ];
+        self.shards = vec![Shard { epoch, ..Shard::default() }; usize::from(count)];
         Ok(())
     }
 
@@ -77,29 +62,19 @@ impl State {
         let count = |rows: usize| u64::try_from(rows).unwrap_or(u64::MAX).min(count_limit);
         let deferred = || self.deferred.values();
         let blocked = self.blocked_keys();
-        let oldest = self
-            .fresh
-            .values()
-            .filter_map(|row| row.message.created_at())
-            .min();
+        let oldest = self.fresh.values().filter_map(|row| row.message.created_at()).min();
         let mut stats = OutboxStats::default();
         stats.pending = count(self.fresh.len());
         stats.oldest_pending = oldest.map(|created_at| between(micros(created_at), now));
-        stats.delayed = count(
-            deferred()
-                .filter(|row| row.due_at.is_some() && row.attempts == 0)
-                .count(),
-        );
+        stats.delayed = count(deferred().filter(|row| row.due_at.is_some() && row.attempts == 0).count());
         stats.retrying = count(deferred().filter(|row| row.is_retrying()).count());
         stats.held = count(deferred().filter(|row| row.held_behind.is_some()).count());
         stats.blocked_keys = count(blocked.len());
         stats.longest_blocked = blocked.values().map(|since| between(*since, now)).max();
         stats.dead = count(self.dead.len());
         stats.count_limit = count_limit;
-        stats.shards = (0..)
-            .zip(&self.shards)
-            .map(|(number, shard)| shard_info(number, shard, now))
-            .collect();
+        stats.shards =
+            (0..).zip(&self.shards).map(|(number, shard)| shard_info(number, shard, now)).collect();
         stats.relays = self.relay_infos(now);
         stats
     }

@@ -15,14 +15,10 @@ impl State {
         let scope = &request.scope;
         let claim = match &request.source {
             ClaimSource::Fresh { after } => {
-                let rows = self
-                    .fresh
-                    .range((Bound::Excluded(*after), Bound::Unbounded))
-                    .map(|(_, row)| row);
+                let rows = self.fresh.range((Bound::Excluded(*after), Bound::Unbounded)).map(|(_, row)| row);
                 self.take(
                     request,
-                    rows.filter(|row| self.in_scope(row, scope))
-                        .map(|row| self.stored(row, now)),
+                    rows.filter(|row| self.in_scope(row, scope)).map(|row| self.stored(row, now)),
                 )
             }
             ClaimSource::Exact { seqs } => {
@@ -32,18 +28,14 @@ impl State {
                 let rows = seqs.iter().filter_map(|seq| self.fresh.get(seq));
                 self.take(
                     request,
-                    rows.filter(|row| self.in_scope(row, scope))
-                        .map(|row| self.stored(row, now)),
+                    rows.filter(|row| self.in_scope(row, scope)).map(|row| self.stored(row, now)),
                 )
             }
             ClaimSource::Due { after } => {
                 let mut rows: Vec<_> = self
                     .deferred_in(scope)
                     .filter_map(|(number, deferred)| {
-                        let position = DuePosition {
-                            due_at: deferred.due_at?,
-                            number,
-                        };
+                        let position = DuePosition { due_at: deferred.due_at?, number };
                         let wanted = position.due_at <= now && after.is_none_or(|after| position > after);
                         wanted.then_some((position, deferred))
                     })
@@ -64,8 +56,7 @@ impl State {
                 rows.sort_unstable_by_key(|(number, deferred)| (deferred.row.seq, *number));
                 self.take(
                     request,
-                    rows.into_iter()
-                        .map(|(number, deferred)| self.stored_deferred(number, deferred)),
+                    rows.into_iter().map(|(number, deferred)| self.stored_deferred(number, deferred)),
                 )
             }
             other => {
@@ -106,17 +97,14 @@ impl State {
     pub(crate) fn holds(&self, scope: &Scope, keys: Option<&[OrderingKey]>, limit: usize) -> Vec<KeyHold> {
         let wanted = |key: &OrderingKey| keys.is_none_or(|keys| keys.contains(key));
         let mut holds: BTreeMap<OrderingKey, KeyHold> = BTreeMap::new();
-        let held = self
-            .deferred_in(scope)
-            .filter(|(_, deferred)| deferred.held_behind.is_some())
-            .map(|(_, deferred)| {
+        let held = self.deferred_in(scope).filter(|(_, deferred)| deferred.held_behind.is_some()).map(
+            |(_, deferred)| {
                 let first = deferred.row.seq;
                 (&deferred.row, HoldState::Releasing { first })
-            });
-        let tried = self
-            .deferred_in(scope)
-            .filter(|(_, deferred)| deferred.is_retrying())
-            .map(|(_, deferred)| {
+            },
+        );
+        let tried =
+            self.deferred_in(scope).filter(|(_, deferred)| deferred.is_retrying()).map(|(_, deferred)| {
                 let (head, seq) = (deferred.row.id(), deferred.row.seq);
                 (&deferred.row, HoldState::Retrying { head, seq })
             });
@@ -134,14 +122,7 @@ impl State {
         for (row, state) in rows {
             if let Some(key) = row.key().filter(|key| wanted(key)) {
                 let shard = self.shard(row);
-                holds.insert(
-                    key.clone(),
-                    KeyHold {
-                        key: key.clone(),
-                        shard,
-                        state,
-                    },
-                );
+                holds.insert(key.clone(), KeyHold { key: key.clone(), shard, state });
             }
         }
         let mut holds: Vec<KeyHold> = holds.into_values().collect();
@@ -155,10 +136,7 @@ impl State {
     }
 
     pub(crate) fn next_due(&self, scope: &Scope, now: Micros) -> Option<Duration> {
-        let due_at = self
-            .deferred_in(scope)
-            .filter_map(|(_, deferred)| deferred.due_at)
-            .min()?;
+        let due_at = self.deferred_in(scope).filter_map(|(_, deferred)| deferred.due_at).min()?;
         Some(between(now, due_at))
     }
 
@@ -172,33 +150,20 @@ impl State {
                 parked,
                 action: *action,
             };
-            let dead = self
-                .dead
-                .iter()
-                .filter(move |(_, dead)| dead.row.id() == *id)
-                .map(move |(number, dead)| {
-                    (
-                        &dead.row,
-                        request(RowId::dead(*number), &dead.row, dead.parked_behind.is_some()),
-                    )
+            let dead =
+                self.dead.iter().filter(move |(_, dead)| dead.row.id() == *id).map(move |(number, dead)| {
+                    (&dead.row, request(RowId::dead(*number), &dead.row, dead.parked_behind.is_some()))
                 });
             let blocked = self
                 .deferred
                 .iter()
                 .filter(move |(_, deferred)| deferred.row.id() == *id && deferred.is_retrying())
                 .map(move |(number, deferred)| {
-                    (
-                        &deferred.row,
-                        request(RowId::deferred(*number), &deferred.row, false),
-                    )
+                    (&deferred.row, request(RowId::deferred(*number), &deferred.row, false))
                 });
             dead.chain(blocked)
         });
-        found
-            .filter(|(row, _)| self.in_scope(row, scope))
-            .map(|(_, request)| request)
-            .take(limit)
-            .collect()
+        found.filter(|(row, _)| self.in_scope(row, scope)).map(|(_, request)| request).take(limit).collect()
     }
 
     fn deferred_in<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = (i64, &'a Deferred)> {
@@ -224,11 +189,7 @@ impl State {
             due_in: None,
             due_position: deferred.due_at.map(|due_at| DuePosition { due_at, number }),
             defect: deferred.row.defect.clone(),
-            ..StoredMessage::fresh(
-                deferred.row.seq,
-                self.shard(&deferred.row),
-                deferred.row.message.clone(),
-            )
+            ..StoredMessage::fresh(deferred.row.seq, self.shard(&deferred.row), deferred.row.message.clone())
         }
     }
 }

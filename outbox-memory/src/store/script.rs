@@ -48,11 +48,7 @@ impl MemoryStore {
     /// The messages in `outbox_messages`, by `seq`, as their writers made them: without the time of the insert.
     #[must_use]
     pub fn pending(&self) -> Vec<OutboxMessage> {
-        self.state()
-            .fresh
-            .values()
-            .map(|row| as_written(&row.message))
-            .collect()
+        self.state().fresh.values().map(|row| as_written(&row.message)).collect()
     }
 
     /// The messages in `outbox_deferred`, by `seq`.
@@ -67,11 +63,7 @@ impl MemoryStore {
     /// The messages in `outbox_dead_letters`, in the order in which they died.
     #[must_use]
     pub fn dead(&self) -> Vec<OutboxMessage> {
-        self.state()
-            .dead
-            .values()
-            .map(|dead| as_written(&dead.row.message))
-            .collect()
+        self.state().dead.values().map(|dead| as_written(&dead.row.message)).collect()
     }
 }
 

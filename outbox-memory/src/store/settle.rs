@@ -6,10 +6,7 @@ use crate::clock::{Micros, duration_micros, micros};
 impl State {
     pub(crate) fn settle(&mut self, fence: &Fence, outcomes: &[(RowId, Outcome)], now: Micros) -> Settled {
         if !self.holds_fence(fence) {
-            return Settled {
-                applied: 0,
-                stale: true,
-            };
+            return Settled { applied: 0, stale: true };
         }
         let mut applied = 0;
         // What operators asked for comes last, whole keys at the very end: a message that is discarded in the same
@@ -30,10 +27,7 @@ impl State {
         for key in unparked {
             applied += self.unpark(&key);
         }
-        Settled {
-            applied,
-            stale: false,
-        }
+        Settled { applied, stale: false }
     }
 
     /// Everything that concerns the one row only. Says whether the row was there.
@@ -43,16 +37,11 @@ impl State {
                 Lane::Fresh => self.fresh.remove(&id.number).is_some(),
                 Lane::Deferred => {
                     let gone = self.deferred.remove(&id.number);
-                    gone.map(|gone| self.forget_request(gone.row.id(), None))
-                        .is_some()
+                    gone.map(|gone| self.forget_request(gone.row.id(), None)).is_some()
                 }
                 _ => false,
             },
-            Outcome::Retry {
-                attempts,
-                after,
-                error,
-            } => self.defer(id, |deferred| {
+            Outcome::Retry { attempts, after, error } => self.defer(id, |deferred| {
                 deferred.due_at = Some(now.saturating_add(duration_micros(*after)));
                 deferred.held_behind = None;
                 deferred.attempts = *attempts;
@@ -73,12 +62,9 @@ impl State {
                 deferred.due_at = Some(deferred.row.message.available_at().map_or(now, micros));
                 deferred.held_behind = None;
             }),
-            Outcome::Dead {
-                attempts,
-                reason,
-                error,
-                parked_behind,
-            } => self.bury(id, *attempts, *reason, error.clone(), *parked_behind, now),
+            Outcome::Dead { attempts, reason, error, parked_behind } => {
+                self.bury(id, *attempts, *reason, error.clone(), *parked_behind, now)
+            }
             _ => false,
         }
     }
@@ -178,12 +164,8 @@ impl State {
     /// `seq`, and nothing that is written meanwhile overtakes it.
     fn unpark(&mut self, key: &OrderingKey) -> u64 {
         let parked = |dead: &Dead| dead.parked_behind.is_some() && dead.row.key() == Some(key);
-        let numbers: Vec<i64> = self
-            .dead
-            .iter()
-            .filter(|(_, dead)| parked(dead))
-            .map(|(number, _)| *number)
-            .collect();
+        let numbers: Vec<i64> =
+            self.dead.iter().filter(|(_, dead)| parked(dead)).map(|(number, _)| *number).collect();
         let mut moved = 0;
         for number in numbers {
             let behind = self.dead.get(&number).and_then(|dead| dead.parked_behind);

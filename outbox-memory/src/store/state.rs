@@ -126,11 +126,7 @@ impl Row {
     pub(crate) fn inserted(seq: Seq, message: OutboxMessage, now: Micros) -> Self {
         let mut parts = message.into_parts();
         parts.created_at = Some(system_time(now));
-        Self {
-            seq,
-            message: OutboxMessage::stored(parts),
-            defect: None,
-        }
+        Self { seq, message: OutboxMessage::stored(parts), defect: None }
     }
 
     /// A row whose writer did not use this library: what is wrong with it is found when it is read.
@@ -139,10 +135,7 @@ impl Row {
         parts.headers = headers.as_ref().ok().cloned().unwrap_or_default();
         let mut row = Self::inserted(seq, OutboxMessage::stored(parts), now);
         let limits = Limits::default().with_payload(Limits::MAX_PAYLOAD);
-        row.defect = headers
-            .and_then(|_| row.message.check(&limits))
-            .err()
-            .map(|error| error.to_string());
+        row.defect = headers.and_then(|_| row.message.check(&limits)).err().map(|error| error.to_string());
         row
     }
 

@@ -18,11 +18,7 @@ pub struct MemoryTransaction {
 impl MemoryTransaction {
     pub(super) fn begin(store: MemoryStore) -> Self {
         let id = store.state().begin();
-        Self {
-            store,
-            id,
-            rows: Vec::new(),
-        }
+        Self { store, id, rows: Vec::new() }
     }
 
     /// Adds a message, and returns the place it will have in the order of its key.

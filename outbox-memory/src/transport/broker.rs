@@ -18,18 +18,14 @@ pub(super) struct Broker {
 
 impl Broker {
     pub(super) fn recording() -> Self {
-        Self {
-            record: Some(Vec::new()),
-            ..Self::default()
-        }
+        Self { record: Some(Vec::new()), ..Self::default() }
     }
 
     /// Whether the message came before within the window; remembers it if not.
     pub(super) fn is_copy(&mut self, message: &OutboxMessage, window: Option<Duration>) -> bool {
         let Some(window) = window else { return false };
         let now = Instant::now();
-        self.accepted
-            .retain(|_, accepted| now.duration_since(*accepted) < window);
+        self.accepted.retain(|_, accepted| now.duration_since(*accepted) < window);
         if self.accepted.contains_key(message.id()) {
             return true;
         }

@@ -20,9 +20,7 @@ impl<'a> Flight<'a> {
         for key in batch.iter().filter_map(OutboxMessage::ordering_key) {
             let key = key.as_str();
             if script.keys_in_flight.contains(key) {
-                script
-                    .violations
-                    .push(format!("key {key:?} is in two calls at once"));
+                script.violations.push(format!("key {key:?} is in two calls at once"));
             }
             if keys.iter().any(|known| known == key) {
                 if !capabilities.pipelined_order {
@@ -44,11 +42,7 @@ impl<'a> Flight<'a> {
             script.violations.push(format!("{in_flight} messages in flight"));
         }
         drop(script);
-        Self {
-            transport,
-            keys,
-            messages: batch.len(),
-        }
+        Self { transport, keys, messages: batch.len() }
     }
 }
 

@@ -84,15 +84,8 @@ impl MemoryTransport {
 
     async fn publish_one(&self, message: &OutboxMessage) -> Result<(), PublishError> {
         self.reachable()?;
-        if let Some(limit) = self
-            .capabilities
-            .max_payload
-            .filter(|limit| message.payload().len() > *limit)
-        {
-            let text = format!(
-                "payload has {} bytes, this broker takes {limit}",
-                message.payload().len()
-            );
+        if let Some(limit) = self.capabilities.max_payload.filter(|limit| message.payload().len() > *limit) {
+            let text = format!("payload has {} bytes, this broker takes {limit}", message.payload().len());
             return Err(PublishError::rejected(text));
         }
         let verdict = self.script().judge(message);
@@ -127,9 +120,7 @@ impl MemoryTransport {
             room.send(message.clone());
         }
         // Two calls may arrive here in the other order.
-        self.shared
-            .recorded
-            .send_modify(|known| *known = recorded.max(*known));
+        self.shared.recorded.send_modify(|known| *known = recorded.max(*known));
         Ok(())
     }
 
@@ -176,9 +167,7 @@ impl Transport for MemoryTransport {
         for message in batch {
             let key = message.ordering_key().map(|key| key.as_str());
             let result = match key.filter(|key| stopped.contains(key)) {
-                Some(_) => Err(PublishError::retryable(
-                    "not sent: an earlier message of its key failed",
-                )),
+                Some(_) => Err(PublishError::retryable("not sent: an earlier message of its key failed")),
                 None => self.publish_one(message).await,
             };
             if self.capabilities.pipelined_order && result.is_err() {

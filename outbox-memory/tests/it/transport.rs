@@ -31,11 +31,7 @@ impl TransportFixture for MemoryFixture {
 
     async fn read_back(&self, topic: &str) -> Vec<Received> {
         let delivered = self.0.delivered();
-        delivered
-            .iter()
-            .filter(|message| message.topic().as_str() == topic)
-            .map(Received::from)
-            .collect()
+        delivered.iter().filter(|message| message.topic().as_str() == topic).map(Received::from).collect()
     }
 
     fn oversized(&self) -> Option<usize> {

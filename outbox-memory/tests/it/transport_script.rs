@@ -8,18 +8,11 @@ use tokio::time::{Instant, timeout};
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn message(key: &str) -> OutboxMessage {
-    OutboxMessage::bytes("t", "x")
-        .unwrap()
-        .ordering_key(key)
-        .build()
-        .unwrap()
+    OutboxMessage::bytes("t", "x").unwrap().ordering_key(key).build().unwrap()
 }
 
 fn kinds(results: &[Result<(), PublishError>]) -> Vec<Option<PublishErrorKind>> {
-    results
-        .iter()
-        .map(|result| result.as_ref().err().map(PublishError::kind))
-        .collect()
+    results.iter().map(|result| result.as_ref().err().map(PublishError::kind)).collect()
 }
 
 /// Polls once: the call has begun and waits.
@@ -42,23 +35,9 @@ async fn a_script_decides_by_message_and_try() {
         _ => Verdict::Accept,
     });
     let first = broker.publish(&batch).await;
-    assert_eq!(
-        kinds(&first),
-        [
-            Some(PublishErrorKind::Retryable),
-            Some(PublishErrorKind::Unknown),
-            None
-        ]
-    );
-    assert_eq!(
-        broker.delivered(),
-        batch[1..],
-        "a lost confirmation is a delivery"
-    );
-    assert_eq!(
-        kinds(&broker.publish(&batch[..2]).await),
-        [Some(PublishErrorKind::Retryable), None]
-    );
+    assert_eq!(kinds(&first), [Some(PublishErrorKind::Retryable), Some(PublishErrorKind::Unknown), None]);
+    assert_eq!(broker.delivered(), batch[1..], "a lost confirmation is a delivery");
+    assert_eq!(kinds(&broker.publish(&batch[..2]).await), [Some(PublishErrorKind::Retryable), None]);
     assert_eq!(kinds(&broker.publish(&batch[..1]).await), [None]);
     assert_eq!(broker.delivered().len(), 4);
     assert_eq!((broker.publishes(), broker.resets()), (3, 0));
@@ -68,38 +47,21 @@ async fn a_script_decides_by_message_and_try() {
 
 #[tokio::test]
 async fn nothing_of_a_key_is_accepted_behind_a_failure() {
-    let batch = [
-        message("a"),
-        message("b"),
-        message("a"),
-        message("a"),
-        message("b"),
-    ];
+    let batch = [message("a"), message("b"), message("a"), message("a"), message("b")];
     let first = *batch[0].id();
     let fail = move |message: &OutboxMessage, _| {
-        if *message.id() == first {
-            Verdict::Fail(PublishErrorKind::Rejected)
-        } else {
-            Verdict::Accept
-        }
+        if *message.id() == first { Verdict::Fail(PublishErrorKind::Rejected) } else { Verdict::Accept }
     };
     let broker = MemoryTransport::new().with_behaviour(fail);
     let results = kinds(&broker.publish(&batch).await);
     let not_sent = Some(PublishErrorKind::Retryable);
-    assert_eq!(
-        results,
-        [Some(PublishErrorKind::Rejected), None, not_sent, not_sent, None]
-    );
+    assert_eq!(results, [Some(PublishErrorKind::Rejected), None, not_sent, not_sent, None]);
     assert_eq!(broker.delivered(), [batch[1].clone(), batch[4].clone()]);
 
     let unordered = MemoryTransport::new().with_capabilities(TransportCapabilities::new("memory"));
     let unordered = unordered.with_behaviour(fail);
     let results = kinds(&unordered.publish(&batch).await);
-    assert_eq!(
-        results,
-        [Some(PublishErrorKind::Rejected), None, None, None, None],
-        "without the promise"
-    );
+    assert_eq!(results, [Some(PublishErrorKind::Rejected), None, None, None, None], "without the promise");
     assert_eq!(
         unordered.violations().len(),
         3,
@@ -113,14 +75,8 @@ async fn down_is_unavailable_until_up() {
     let broker = MemoryTransport::new();
     broker.down();
     let unavailable = Some(PublishErrorKind::Unavailable);
-    assert_eq!(
-        kinds(&broker.publish(&[message("a"), message("b")]).await),
-        [unavailable, unavailable]
-    );
-    assert_eq!(
-        broker.check().await.unwrap_err().kind(),
-        PublishErrorKind::Unavailable
-    );
+    assert_eq!(kinds(&broker.publish(&[message("a"), message("b")]).await), [unavailable, unavailable]);
+    assert_eq!(broker.check().await.unwrap_err().kind(), PublishErrorKind::Unavailable);
     assert!(broker.delivered().is_empty());
     broker.up();
     broker.check().await.unwrap();
@@ -138,13 +94,9 @@ async fn latency_is_waited_for() {
 
 #[tokio::test]
 async fn a_caller_that_breaks_the_contract_is_noted() {
-    let capabilities = TransportCapabilities::new("memory")
-        .pipelined_order(true)
-        .max_batch(2)
-        .max_in_flight(3);
-    let broker = MemoryTransport::new()
-        .with_capabilities(capabilities)
-        .with_behaviour(|_, _| Verdict::Hang);
+    let capabilities =
+        TransportCapabilities::new("memory").pipelined_order(true).max_batch(2).max_in_flight(3);
+    let broker = MemoryTransport::new().with_capabilities(capabilities).with_behaviour(|_, _| Verdict::Hang);
     let first_batch = [message("a"), message("b")];
     let mut first = std::pin::pin!(broker.publish(&first_batch));
     begun(first.as_mut()).await;
@@ -169,11 +121,7 @@ async fn waiting_ends_with_the_last_delivery() {
         async move { broker.wait_for(3).await.len() }
     });
     broker.publish(&[message("a"), message("b")]).await;
-    assert!(
-        timeout(Duration::from_millis(20), broker.wait_for(3))
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_millis(20), broker.wait_for(3)).await.is_err());
     broker.publish(&[message("c")]).await;
     assert_eq!(timeout(LIMIT, waiting).await.unwrap().unwrap(), 3);
 }
@@ -187,29 +135,16 @@ async fn subscribers_get_what_is_published_while_they_listen() {
     let mut other = broker.subscribe(8);
     broker.publish(&batch[1..]).await;
     for subscriber in [&mut one, &mut other] {
-        assert_eq!(
-            timeout(LIMIT, subscriber.recv()).await.unwrap().unwrap(),
-            batch[1]
-        );
-        assert_eq!(
-            timeout(LIMIT, subscriber.recv()).await.unwrap().unwrap(),
-            batch[2]
-        );
+        assert_eq!(timeout(LIMIT, subscriber.recv()).await.unwrap().unwrap(), batch[1]);
+        assert_eq!(timeout(LIMIT, subscriber.recv()).await.unwrap().unwrap(), batch[2]);
     }
     assert!(broker.delivered().is_empty(), "nothing is kept");
     drop(other);
-    assert_eq!(
-        kinds(&broker.publish(&batch[..1]).await),
-        [None],
-        "one that left holds nobody up"
-    );
+    assert_eq!(kinds(&broker.publish(&batch[..1]).await), [None], "one that left holds nobody up");
     broker.close(LIMIT).await.unwrap();
     assert_eq!(one.recv().await.unwrap(), batch[0]);
     assert_eq!(one.recv().await, None, "the end");
-    assert_eq!(
-        kinds(&broker.publish(&batch[..1]).await),
-        [Some(PublishErrorKind::Unavailable)]
-    );
+    assert_eq!(kinds(&broker.publish(&batch[..1]).await), [Some(PublishErrorKind::Unavailable)]);
 }
 
 #[tokio::test]

@@ -77,11 +77,7 @@ impl Careful {
         let same = |under_way: &UnderWay| match under_way {
             UnderWay::Sent { id: known } | UnderWay::Begun { id: known, .. } => known == id,
         };
-        if self
-            .under_way
-            .as_ref()
-            .is_some_and(|(_, under_way)| same(under_way))
-        {
+        if self.under_way.as_ref().is_some_and(|(_, under_way)| same(under_way)) {
             self.under_way = None;
             self.remaining = self.remaining.saturating_sub(1);
         }
@@ -100,10 +96,7 @@ impl Careful {
         if self.is_busy() {
             return (Vec::new(), Vec::new());
         }
-        (
-            std::mem::take(&mut self.waiting_keys),
-            std::mem::take(&mut self.waiting),
-        )
+        (std::mem::take(&mut self.waiting_keys), std::mem::take(&mut self.waiting))
     }
 
     /// Whether whatever may have killed the former owners has been tried.
@@ -114,9 +107,7 @@ impl Careful {
     /// Forgets a shard that is not owned any more.
     pub(crate) fn forget(&mut self, shard: ShardId) -> Vec<Entry> {
         self.shards.remove(shard);
-        let (gone, kept) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition(|e| e.meta.shard == shard);
+        let (gone, kept) = std::mem::take(&mut self.waiting).into_iter().partition(|e| e.meta.shard == shard);
         self.waiting = kept;
         if self.under_way.is_some_and(|(of, _)| of == shard) {
             self.under_way = None;

@@ -52,10 +52,7 @@ impl Batch {
     }
 
     pub(crate) fn into_entries(self) -> impl Iterator<Item = Entry> {
-        self.metas
-            .into_iter()
-            .zip(self.messages)
-            .map(|(meta, message)| Entry { meta, message })
+        self.metas.into_iter().zip(self.messages).map(|(meta, message)| Entry { meta, message })
     }
 }
 

@@ -9,10 +9,7 @@ pub(crate) struct Owned {
 
 impl Owned {
     pub(crate) fn none() -> Self {
-        Self {
-            epochs: [None; 64],
-            count: 1,
-        }
+        Self { epochs: [None; 64], count: 1 }
     }
 
     pub(crate) fn set_count(&mut self, count: u8) {

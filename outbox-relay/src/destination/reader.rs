@@ -135,9 +135,7 @@ impl Reader {
             return Some(Look::Missing { seqs });
         }
         if room_for_due > 0 && self.due_at.is_some_and(|at| at <= now) {
-            return Some(Look::Due {
-                after: self.due_after,
-            });
+            return Some(Look::Due { after: self.due_after });
         }
         if self.due_check_at <= now {
             return Some(Look::NextDue);
@@ -150,10 +148,7 @@ impl Reader {
         }
         if self.backstop_at <= now {
             let after = self.backstop.unwrap_or(0);
-            return Some(Look::Backstop {
-                after,
-                upto: self.cursor,
-            });
+            return Some(Look::Backstop { after, upto: self.cursor });
         }
         None
     }
@@ -181,12 +176,7 @@ impl Reader {
     fn start_sweep(&mut self, now: Instant) -> Look {
         let last_for_mark = self.mark.as_ref().is_some_and(|mark| mark.over);
         let (after, upto) = (self.low, self.cursor);
-        self.sweep = Some(Sweep {
-            after,
-            upto,
-            started: now,
-            last_for_mark,
-        });
+        self.sweep = Some(Sweep { after, upto, started: now, last_for_mark });
         Look::Sweep { after, upto }
     }
 
@@ -299,11 +289,7 @@ impl Reader {
         if !more {
             self.due_at = None;
             // Rows in memory stay due until they are settled; asking again at once would find only those.
-            let pause = if admitted == 0 {
-                Duration::from_secs(1)
-            } else {
-                Duration::ZERO
-            };
+            let pause = if admitted == 0 { Duration::from_secs(1) } else { Duration::ZERO };
             self.due_check_at = now + pause;
         }
     }
@@ -320,11 +306,7 @@ impl Reader {
     }
 
     pub(crate) fn requests_read(&mut self, full: bool, now: Instant) {
-        self.requests_at = if full {
-            now
-        } else {
-            now + self.config.requests_interval
-        };
+        self.requests_at = if full { now } else { now + self.config.requests_interval };
     }
 
     /// A read failed: whatever it was, it is done again.

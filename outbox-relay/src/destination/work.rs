@@ -36,21 +36,10 @@ pub(crate) enum Found {
 
 /// Something that ended.
 pub(crate) enum Event {
-    Read {
-        job: Job,
-        found: Result<Found, StoreError>,
-    },
-    Settled {
-        settlements: Vec<Settlement>,
-        settled: Result<Settled, StoreError>,
-    },
-    Published {
-        batch: Batch,
-        results: Results,
-    },
-    Checked {
-        result: Result<(), PublishError>,
-    },
+    Read { job: Job, found: Result<Found, StoreError> },
+    Settled { settlements: Vec<Settlement>, settled: Result<Settled, StoreError> },
+    Published { batch: Batch, results: Results },
+    Checked { result: Result<(), PublishError> },
 }
 
 pub(crate) struct ReadOrder {
@@ -69,29 +58,16 @@ pub(crate) const REQUESTS_PER_READ: usize = 100;
 
 pub(crate) async fn read(order: ReadOrder) -> Event {
     let found = look(&order).await;
-    Event::Read {
-        job: order.job,
-        found,
-    }
+    Event::Read { job: order.job, found }
 }
 
 async fn look(order: &ReadOrder) -> Result<Found, StoreError> {
-    let ReadOrder {
-        store,
-        scope,
-        limit,
-        max_bytes,
-        page,
-        ..
-    } = order;
+    let ReadOrder { store, scope, limit, max_bytes, page, .. } = order;
     let source = match &order.job {
         Job::Look(Look::Fresh { after }) => ClaimSource::Fresh { after: *after },
         Job::Look(Look::Missing { seqs }) => ClaimSource::Exact { seqs: seqs.clone() },
         Job::Look(Look::Due { after }) => ClaimSource::Due { after: *after },
-        Job::Held { keys } => ClaimSource::Held {
-            keys: keys.clone(),
-            after: 0,
-        },
+        Job::Held { keys } => ClaimSource::Held { keys: keys.clone(), after: 0 },
         Job::Look(Look::Sweep { after, upto } | Look::Backstop { after, upto }) => {
             return store.scan(scope, *after, *upto, *page).await.map(Found::Seqs);
         }
@@ -99,36 +75,19 @@ async fn look(order: &ReadOrder) -> Result<Found, StoreError> {
         Job::Look(Look::MarkOver { mark }) => return store.late_commits_over(mark).await.map(Found::Over),
         Job::Look(Look::NextDue) => return store.next_due(scope).await.map(Found::NextDue),
         Job::Look(Look::Requests) => {
-            return store
-                .requests(scope, REQUESTS_PER_READ)
-                .await
-                .map(Found::Requests);
+            return store.requests(scope, REQUESTS_PER_READ).await.map(Found::Requests);
         }
         Job::Holds { shards } => {
-            let scope = Scope {
-                shards: *shards,
-                topics: scope.topics.clone(),
-            };
-            return store
-                .holds(&scope, None, order.max_held_keys)
-                .await
-                .map(Found::Holds);
+            let scope = Scope { shards: *shards, topics: scope.topics.clone() };
+            return store.holds(&scope, None, order.max_held_keys).await.map(Found::Holds);
         }
     };
-    let request = ClaimRequest {
-        scope: scope.clone(),
-        source,
-        limit: *limit,
-        max_bytes: *max_bytes,
-    };
+    let request = ClaimRequest { scope: scope.clone(), source, limit: *limit, max_bytes: *max_bytes };
     let claim = store.claim(&request).await?;
     let mut holds = Vec::new();
     if order.look_up_holds && !matches!(order.job, Job::Held { .. }) {
-        let mut keys: Vec<_> = claim
-            .rows
-            .iter()
-            .filter_map(|row| row.message.ordering_key().cloned())
-            .collect();
+        let mut keys: Vec<_> =
+            claim.rows.iter().filter_map(|row| row.message.ordering_key().cloned()).collect();
         keys.sort_unstable();
         keys.dedup();
         if !keys.is_empty() {
@@ -143,16 +102,12 @@ pub(crate) async fn settle(
     relay: RelayId,
     settlements: Vec<Settlement>,
 ) -> Event {
-    let mut shards: Vec<_> = settlements
-        .iter()
-        .map(|settlement| (settlement.shard, settlement.epoch))
-        .collect();
+    let mut shards: Vec<_> =
+        settlements.iter().map(|settlement| (settlement.shard, settlement.epoch)).collect();
     shards.sort_unstable();
     shards.dedup();
-    let outcomes: Vec<(RowId, Outcome)> = settlements
-        .iter()
-        .map(|settlement| (settlement.row, settlement.outcome.clone()))
-        .collect();
+    let outcomes: Vec<(RowId, Outcome)> =
+        settlements.iter().map(|settlement| (settlement.row, settlement.outcome.clone())).collect();
     let settled = store.settle(&Fence { relay, shards }, &outcomes).await;
     Event::Settled { settlements, settled }
 }
@@ -168,20 +123,14 @@ pub(crate) async fn publish(transport: Arc<dyn Transport>, batch: Batch, timeout
         Err(_elapsed) => unknown(batch.len(), "the broker did not answer in time"),
     };
     if results.len() < batch.len() {
-        results.extend(unknown(
-            batch.len() - results.len(),
-            "the transport gave no result",
-        ));
+        results.extend(unknown(batch.len() - results.len(), "the transport gave no result"));
     }
     let is_unknown = |result: &Result<(), PublishError>| matches!(result, Err(error) if error.kind() == outbox_core::PublishErrorKind::Unknown);
     if results.iter().any(is_unknown) {
         // Before the rows can be given to anyone else: what the client still holds back must not arrive later.
         let reset = AssertUnwindSafe(transport.reset()).catch_unwind();
         if !matches!(tokio::time::timeout(RESET_TIMEOUT, reset).await, Ok(Ok(()))) {
-            tracing::warn!(
-                transport = transport.capabilities().name,
-                "the client could not be reset"
-            );
+            tracing::warn!(transport = transport.capabilities().name, "the client could not be reset");
         }
     }
     Event::Published { batch, results }

@@ -28,20 +28,12 @@ async fn without_hints_a_message_waits_for_the_idle_interval_at_most() {
     store.enqueue_all(&[unkeyed(0)]);
     let committed = Instant::now();
     broker.wait_for(1).await;
-    assert!(
-        committed.elapsed() <= Duration::from_secs(5),
-        "{:?}",
-        committed.elapsed()
-    );
+    assert!(committed.elapsed() <= Duration::from_secs(5), "{:?}", committed.elapsed());
     // And soon after that, for a tenth of a second.
     store.enqueue_all(&[unkeyed(1)]);
     let committed = Instant::now();
     broker.wait_for(2).await;
-    assert!(
-        committed.elapsed() <= Duration::from_millis(150),
-        "{:?}",
-        committed.elapsed()
-    );
+    assert!(committed.elapsed() <= Duration::from_millis(150), "{:?}", committed.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,11 +46,7 @@ async fn an_outage_costs_the_database_no_more_than_idling() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let (calls, publishes) = (store.all_calls(), broker.publishes());
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert!(
-        store.all_calls() - calls <= 600,
-        "{} calls in ten minutes",
-        store.all_calls() - calls
-    );
+    assert!(store.all_calls() - calls <= 600, "{} calls in ten minutes", store.all_calls() - calls);
     assert!(
         broker.publishes() - publishes <= 220,
         "{} probes in ten minutes",

@@ -42,9 +42,8 @@ async fn committed_messages_arrive_once_and_in_order_rolled_back_ones_never() {
 async fn messages_without_a_key_share_a_batch_with_keyed_ones() {
     let store = MemoryStore::new();
     let broker = plain_broker();
-    let messages: Vec<OutboxMessage> = (0..500)
-        .map(|n| if n % 2 == 0 { unkeyed(n) } else { keyed("only", n) })
-        .collect();
+    let messages: Vec<OutboxMessage> =
+        (0..500).map(|n| if n % 2 == 0 { unkeyed(n) } else { keyed("only", n) }).collect();
     store.enqueue_all(&messages);
     let relay = relay(&store, &broker).await;
     drained(&relay).await;
@@ -57,19 +56,13 @@ async fn without_pipelined_order_a_key_has_one_message_under_way_and_many_keys_g
     let store = MemoryStore::new();
     let broker = plain_broker();
     broker.set_latency(Duration::from_millis(10));
-    let messages: Vec<_> = (0..10)
-        .flat_map(|n| (0..100).map(move |k| keyed(&format!("k{k}"), n)))
-        .collect();
+    let messages: Vec<_> = (0..10).flat_map(|n| (0..100).map(move |k| keyed(&format!("k{k}"), n))).collect();
     store.enqueue_all(&messages);
     let start = Instant::now();
     let relay = relay(&store, &broker).await;
     drained(&relay).await;
     // Ten rounds of 10 ms, not a thousand.
-    assert!(
-        start.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     assert_in_order(&broker.delivered());
     assert_eq!(broker.violations(), Vec::<String>::new());
 }
@@ -85,11 +78,7 @@ async fn a_hint_after_the_commit_is_followed_at_once() {
     let committed = Instant::now();
     relay.waker().wake();
     broker.wait_for(1).await;
-    assert!(
-        committed.elapsed() < Duration::from_millis(5),
-        "{:?}",
-        committed.elapsed()
-    );
+    assert!(committed.elapsed() < Duration::from_millis(5), "{:?}", committed.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,11 +91,7 @@ async fn a_wakeup_is_a_hint_too() {
     store.enqueue_all(&[keyed("k", 0)]);
     let committed = Instant::now();
     broker.wait_for(1).await;
-    assert!(
-        committed.elapsed() < Duration::from_millis(5),
-        "{:?}",
-        committed.elapsed()
-    );
+    assert!(committed.elapsed() < Duration::from_millis(5), "{:?}", committed.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,26 +105,14 @@ async fn shutdown_finishes_what_is_under_way_and_burns_nothing() {
     until("messages are under way", || broker.publishes() > 0).await;
     let stats = first.shutdown().await.unwrap();
     assert!(stats.delivered > 0 && stats.delivered < 2000);
-    assert_eq!(
-        store.pending().len() as u64,
-        2000 - stats.delivered,
-        "what was sent is settled"
-    );
+    assert_eq!(store.pending().len() as u64, 2000 - stats.delivered, "what was sent is settled");
 
     let second_broker = plain_broker();
     let started = Instant::now();
     let second = relay(&store, &second_broker).await;
     drained(&second).await;
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "the leases were released: {:?}",
-        started.elapsed()
-    );
-    let all: Vec<_> = broker
-        .delivered()
-        .into_iter()
-        .chain(second_broker.delivered())
-        .collect();
+    assert!(started.elapsed() < Duration::from_secs(5), "the leases were released: {:?}", started.elapsed());
+    let all: Vec<_> = broker.delivered().into_iter().chain(second_broker.delivered()).collect();
     assert_once(&all, &messages);
 }
 
@@ -169,13 +142,7 @@ async fn relays_share_the_shards_and_hand_over_without_duplicates() {
     drained(&relays[0]).await;
     assert_once(&broker.delivered(), &messages);
     assert_in_order(&broker.delivered());
-    assert_eq!(
-        relays
-            .iter()
-            .map(|relay| relay.stats().stale_settles)
-            .sum::<u64>(),
-        0
-    );
+    assert_eq!(relays.iter().map(|relay| relay.stats().stale_settles).sum::<u64>(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,15 +161,10 @@ async fn one_hot_key_does_not_keep_the_others_out() {
     });
     let relay = start(relay).await;
     let is_cold = |message: &OutboxMessage| message.ordering_key().unwrap().as_str() != "hot";
-    until("the cold keys are delivered", || {
-        broker.delivered().iter().filter(|m| is_cold(m)).count() == 100
-    })
-    .await;
+    until("the cold keys are delivered", || broker.delivered().iter().filter(|m| is_cold(m)).count() == 100)
+        .await;
     let hot_before = broker.delivered().len() - 100;
-    assert!(
-        hot_before < 500,
-        "{hot_before} messages of the hot key went first"
-    );
+    assert!(hot_before < 500, "{hot_before} messages of the hot key went first");
     drained(&relay).await;
     let all: Vec<_> = hot.into_iter().chain(others).collect();
     assert_once(&broker.delivered(), &all);
@@ -212,11 +174,8 @@ async fn one_hot_key_does_not_keep_the_others_out() {
 #[tokio::test(start_paused = true)]
 async fn large_messages_stay_within_the_budget_of_memory() {
     let store = MemoryStore::new();
-    let broker = MemoryTransport::new().with_capabilities(
-        TransportCapabilities::new("wide")
-            .max_batch(10_000)
-            .max_in_flight(10_000),
-    );
+    let broker = MemoryTransport::new()
+        .with_capabilities(TransportCapabilities::new("wide").max_batch(10_000).max_in_flight(10_000));
     broker.set_latency(Duration::from_millis(5));
     let large = bytes::Bytes::from(vec![7; 500_000]);
     let messages: Vec<_> = (0..100)
@@ -247,8 +206,5 @@ async fn large_messages_stay_within_the_budget_of_memory() {
     drained(&relay).await;
     assert_once(&broker.delivered(), &messages);
     let largest = largest.load(std::sync::atomic::Ordering::Relaxed);
-    assert!(
-        (2..=10).contains(&largest),
-        "{largest} messages of 500 kB at once, with a budget of 4 MB"
-    );
+    assert!((2..=10).contains(&largest), "{largest} messages of 500 kB at once, with a budget of 4 MB");
 }

@@ -23,11 +23,7 @@ async fn two_minutes_without_the_broker_use_no_attempt_and_end_within_seconds() 
     store.enqueue_all(&messages);
     tokio::time::sleep(Duration::from_secs(120)).await;
     let stats = relay.stats();
-    assert_eq!(
-        (stats.delivered, stats.retried, stats.dead, stats.held),
-        (0, 0, 0, 0),
-        "{stats:?}"
-    );
+    assert_eq!((stats.delivered, stats.retried, stats.dead, stats.held), (0, 0, 0, 0), "{stats:?}");
     assert_eq!(stats.breaker_opened, 1);
     assert_eq!(store.pending().len(), 5000, "nothing was deferred");
     broker.up();
@@ -49,10 +45,7 @@ async fn a_broker_that_never_answers_uses_no_attempt_either() {
     let stats = relay.stats();
     assert_eq!((stats.retried, stats.dead), (0, 0), "{stats:?}");
     assert!(stats.unknown > 0);
-    assert!(
-        broker.resets() > 0,
-        "the client is reset before the messages are sent again"
-    );
+    assert!(broker.resets() > 0, "the client is reset before the messages are sent again");
     broker.set_behaviour(|_, _| Verdict::Accept);
     drained(&relay).await;
     assert_once(&broker.delivered(), &messages);
@@ -113,20 +106,11 @@ async fn without_the_database_nothing_is_sent_beyond_the_lease() {
     assert!(sent <= 3 + 16, "{sent} messages");
     let published = broker.publishes();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(
-        broker.publishes(),
-        published,
-        "{:?} after the database went",
-        down.elapsed()
-    );
+    assert_eq!(broker.publishes(), published, "{:?} after the database went", down.elapsed());
     store.up();
     drained(&relay).await;
     assert_in_order(&broker.delivered());
-    assert_eq!(
-        broker.delivered().len(),
-        200,
-        "the settles were kept, so nothing was sent twice"
-    );
+    assert_eq!(broker.delivered().len(), 200, "the settles were kept, so nothing was sent twice");
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,15 +160,8 @@ impl Transport for Panicking {
 async fn a_panic_and_a_missing_result_are_unknown_outcomes() {
     let store = MemoryStore::new();
     store.enqueue_all(&(0..10).map(unkeyed).collect::<Vec<_>>());
-    let relay = relay_on(
-        Arc::new(store.clone()),
-        Arc::new(Panicking(AtomicBool::new(false))),
-    )
-    .await;
-    until("all but the one that never has a result", || {
-        store.pending().len() <= 1
-    })
-    .await;
+    let relay = relay_on(Arc::new(store.clone()), Arc::new(Panicking(AtomicBool::new(false)))).await;
+    until("all but the one that never has a result", || store.pending().len() <= 1).await;
     let stats = relay.stats();
     assert!(stats.unknown >= 11, "{stats:?}");
     assert_eq!(stats.dead, 0);

@@ -29,11 +29,7 @@ pub(crate) enum Closed {
 impl Gate {
     pub(crate) fn new(store: &MemoryStore) -> Self {
         let closed = Arc::new(watch::Sender::new(Closed::Nothing));
-        Self {
-            store: store.clone(),
-            closed,
-            reply_latency: Duration::ZERO,
-        }
+        Self { store: store.clone(), closed, reply_latency: Duration::ZERO }
     }
 
     pub(crate) fn close(&self, what: Closed) {

@@ -9,26 +9,15 @@ use outbox_relay::{Relay, RelayHandle};
 
 /// A message of a key; its payload is its number within the key.
 pub(crate) fn keyed(key: &str, number: usize) -> OutboxMessage {
-    OutboxMessage::bytes("orders", number.to_string())
-        .unwrap()
-        .ordering_key(key)
-        .build()
-        .unwrap()
+    OutboxMessage::bytes("orders", number.to_string()).unwrap().ordering_key(key).build().unwrap()
 }
 
 pub(crate) fn unkeyed(number: usize) -> OutboxMessage {
-    OutboxMessage::bytes("orders", number.to_string())
-        .unwrap()
-        .build()
-        .unwrap()
+    OutboxMessage::bytes("orders", number.to_string()).unwrap().build().unwrap()
 }
 
 pub(crate) fn to_topic(topic: &str, key: &str, number: usize) -> OutboxMessage {
-    OutboxMessage::bytes(topic, number.to_string())
-        .unwrap()
-        .ordering_key(key)
-        .build()
-        .unwrap()
+    OutboxMessage::bytes(topic, number.to_string()).unwrap().ordering_key(key).build().unwrap()
 }
 
 pub(crate) fn number(message: &OutboxMessage) -> usize {
@@ -84,10 +73,7 @@ pub(crate) async fn start(relay: Relay) -> RelayHandle {
 
 /// Waits until everything is delivered or dead.
 pub(crate) async fn drained(relay: &RelayHandle) {
-    tokio::time::timeout(Duration::from_secs(24 * 3600), relay.drained())
-        .await
-        .expect("it drains")
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(24 * 3600), relay.drained()).await.expect("it drains").unwrap();
 }
 
 /// Waits for a condition, in steps of a millisecond of paused time.
@@ -124,10 +110,7 @@ pub(crate) fn assert_in_order(delivered: &[OutboxMessage]) {
         }
         let number = number(message);
         if let Some(before) = last.insert(key.as_str(), number) {
-            assert!(
-                before < number,
-                "key {key}: {number} was first delivered after {before}"
-            );
+            assert!(before < number, "key {key}: {number} was first delivered after {before}");
         }
     }
 }

@@ -66,10 +66,7 @@ async fn a_paused_relay_settles_nothing_and_duplicates_stay_within_its_window() 
     tokio::time::sleep(Duration::from_secs(13)).await;
     gate.open();
     drained(&successor).await;
-    until("the stale settle was counted", || {
-        paused.stats().stale_settles > 0
-    })
-    .await;
+    until("the stale settle was counted", || paused.stats().stale_settles > 0).await;
     let delivered = broker.delivered();
     let doubled = delivered.len() - messages.len();
     assert!(doubled <= 8192, "{doubled} duplicates");
@@ -98,9 +95,7 @@ async fn a_read_that_began_before_a_settle_brings_nothing_back() {
     for round in 0..12 {
         let visitor = quick(Arc::new(slow.clone()), &broker).await;
         for step in 0..20 {
-            let batch: Vec<_> = (0..20)
-                .map(|k| keyed(&format!("k{k}"), round * 20 + step))
-                .collect();
+            let batch: Vec<_> = (0..20).map(|k| keyed(&format!("k{k}"), round * 20 + step)).collect();
             store.enqueue_all(&batch);
             messages.extend(batch);
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -129,22 +124,15 @@ async fn a_late_commit_below_the_cursor_is_found_by_the_sweep() {
     let committed = Instant::now();
     slow.commit();
     broker.wait_for(200).await;
-    assert!(
-        committed.elapsed() <= Duration::from_secs(5),
-        "{:?}",
-        committed.elapsed()
-    );
+    assert!(committed.elapsed() <= Duration::from_secs(5), "{:?}", committed.elapsed());
     assert_eq!(relay.stats().late_commits, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_page_of_rows_in_flight_does_not_hide_a_late_commit() {
     let store = MemoryStore::new();
-    let broker = MemoryTransport::new().with_capabilities(
-        TransportCapabilities::new("wide")
-            .max_batch(20_000)
-            .max_in_flight(20_000),
-    );
+    let broker = MemoryTransport::new()
+        .with_capabilities(TransportCapabilities::new("wide").max_batch(20_000).max_in_flight(20_000));
     let relay = Relay::shared(Arc::new(store.clone()), Arc::new(broker.clone())).configure(|config| {
         config.window_rows = 20_000;
         config.concurrency = 20;
@@ -163,11 +151,7 @@ async fn a_full_page_of_rows_in_flight_does_not_hide_a_late_commit() {
     slow.commit();
     let committed = Instant::now();
     broker.wait_for(1).await;
-    assert!(
-        committed.elapsed() <= Duration::from_secs(6),
-        "{:?}",
-        committed.elapsed()
-    );
+    assert!(committed.elapsed() <= Duration::from_secs(6), "{:?}", committed.elapsed());
     assert_eq!(numbers(&broker.delivered()), [8000]);
 }
 
@@ -267,24 +251,15 @@ async fn a_dead_broker_stops_nobody_else_and_fills_no_memory() {
         });
     let relay = start(relay).await;
     let audit: Vec<_> = (0..3000).map(|n| to_topic("audit.orders", "k", n)).collect();
-    let orders: Vec<_> = (0..3000)
-        .map(|n| to_topic("orders", &format!("k{}", n % 50), n))
-        .collect();
+    let orders: Vec<_> = (0..3000).map(|n| to_topic("orders", &format!("k{}", n % 50), n)).collect();
     store.enqueue_all(&audit);
     store.enqueue_all(&orders);
     let started = Instant::now();
     live.wait_for(3000).await;
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     let reads = relay.stats().reads;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(
-        relay.stats().reads - reads < 120,
-        "nothing is claimed for a destination that is away"
-    );
+    assert!(relay.stats().reads - reads < 120, "nothing is claimed for a destination that is away");
     let stats = relay.stats();
     assert_eq!((stats.retried, stats.dead, stats.held), (0, 0, 0), "{stats:?}");
     dead.up();
@@ -324,11 +299,7 @@ async fn a_message_for_later_uses_no_attempt_and_queues_when_it_falls_due() {
     assert_eq!(relay.stats().retried, 0);
     // A successor that finds it in the deferred table waits for its time as well.
     let hour = Duration::from_secs(3600);
-    let later = OutboxMessage::bytes("orders", "4")
-        .unwrap()
-        .delay(hour)
-        .build()
-        .unwrap();
+    let later = OutboxMessage::bytes("orders", "4").unwrap().delay(hour).build().unwrap();
     store.enqueue_all(&[later]);
     until("it waits", || store.deferred().len() == 1).await;
     relay.shutdown().await.unwrap();
@@ -374,12 +345,7 @@ async fn a_message_that_kills_the_process_is_dead_in_the_end_and_no_other_is() {
         dead.iter().all(|m| m.ordering_key() == dead[0].ordering_key()),
         "only its own key is parked with it"
     );
-    let mut ids: Vec<_> = delivered
-        .delivered()
-        .iter()
-        .chain(&dead)
-        .map(|m| *m.id())
-        .collect();
+    let mut ids: Vec<_> = delivered.delivered().iter().chain(&dead).map(|m| *m.id()).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 420, "nothing is lost");
@@ -417,16 +383,8 @@ async fn a_killed_relay_is_replaced_within_its_lease() {
     killed.abort();
     let start = Instant::now();
     drained(&survivor).await;
-    assert!(
-        start.elapsed() < Duration::from_secs(6 + 10),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(6 + 10), "{:?}", start.elapsed());
     let delivered = broker.delivered();
-    assert!(
-        delivered.len() - 3000 <= 512,
-        "{} duplicates",
-        delivered.len() - 3000
-    );
+    assert!(delivered.len() - 3000 <= 512, "{} duplicates", delivered.len() - 3000);
     assert_in_order(&delivered);
 }

@@ -1,6 +1,8 @@
 //! The relay against the memory store and a scripted broker, in paused time: hours of outages and retries in
 //! milliseconds, the same every time.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test states what it expects")]
+
 mod cadence;
 mod delivery;
 mod faults;

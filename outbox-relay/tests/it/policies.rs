@@ -13,17 +13,9 @@ use tokio::time::Instant;
 use crate::harness::*;
 
 async fn dead(store: &MemoryStore) -> Vec<(usize, String, u16)> {
-    let mut dead = store
-        .dead_letters(&DeadLetterQuery {
-            limit: 1000,
-            ..Default::default()
-        })
-        .await
-        .unwrap();
+    let mut dead = store.dead_letters(&DeadLetterQuery { limit: 1000, ..Default::default() }).await.unwrap();
     dead.sort_by_key(|letter| letter.seq);
-    dead.into_iter()
-        .map(|letter| (number(&letter.message), letter.reason, letter.attempts))
-        .collect()
+    dead.into_iter().map(|letter| (number(&letter.message), letter.reason, letter.attempts)).collect()
 }
 
 fn reject(victim: &OutboxMessage) -> impl Fn(&OutboxMessage, u32) -> Verdict + Send + Sync + 'static {
@@ -48,10 +40,7 @@ async fn a_failing_message_is_tried_on_schedule_and_then_dead() {
     let relay = start(relay.configure(|config| config.retry.jitter = 0.0)).await;
     drained(&relay).await;
     let tries = tries.lock().unwrap();
-    let gaps: Vec<u64> = tries
-        .windows(2)
-        .map(|pair| (pair[1] - pair[0]).as_secs())
-        .collect();
+    let gaps: Vec<u64> = tries.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
     assert_eq!(gaps, [5, 15, 60, 300]);
     assert_eq!(dead(&store).await, [(0, "attempts exhausted".to_owned(), 5)]);
 }
@@ -61,11 +50,7 @@ async fn a_retrying_message_holds_its_key_and_nobody_else() {
     let store = MemoryStore::new();
     let broker = plain_broker().with_behaviour(|message, nth| {
         let fails = message.ordering_key().unwrap().as_str() == "slow" && number(message) == 0 && nth <= 2;
-        if fails {
-            Verdict::Fail(PublishErrorKind::Retryable)
-        } else {
-            Verdict::Accept
-        }
+        if fails { Verdict::Fail(PublishErrorKind::Retryable) } else { Verdict::Accept }
     });
     let slow: Vec<_> = (0..5).map(|n| keyed("slow", n)).collect();
     let fast: Vec<_> = (0..5).map(|n| keyed("fast", n)).collect();
@@ -73,11 +58,7 @@ async fn a_retrying_message_holds_its_key_and_nobody_else() {
     store.enqueue_all(&fast);
     let relay = relay(&store, &broker).await;
     until("the other key is through", || broker.delivered().len() == 5).await;
-    assert_eq!(
-        store.deferred().len(),
-        5,
-        "the whole key waits in the deferred table"
-    );
+    assert_eq!(store.deferred().len(), 5, "the whole key waits in the deferred table");
     // Later ones of the key join it there.
     let later: Vec<_> = (5..8).map(|n| keyed("slow", n)).collect();
     store.enqueue_all(&later);
@@ -111,10 +92,7 @@ async fn park_takes_the_rest_of_the_key_along_until_it_is_replayed_in_order() {
     assert_eq!(of_key(), [0, 1]);
 
     broker.set_behaviour(|_, _| Verdict::Accept);
-    let replayed = store
-        .request(&[*messages[2].id()], OperatorAction::Replay)
-        .await
-        .unwrap();
+    let replayed = store.request(&[*messages[2].id()], OperatorAction::Replay).await.unwrap();
     assert_eq!(replayed, 1);
     // New messages of the key keep their place behind those that are replayed.
     let after = [keyed("k", 6)];
@@ -125,11 +103,7 @@ async fn park_takes_the_rest_of_the_key_along_until_it_is_replayed_in_order() {
     assert_eq!(dead(&store).await, []);
     store.enqueue_all(&[keyed("k", 7)]);
     drained(&relay).await;
-    assert_eq!(
-        number(broker.delivered().last().unwrap()),
-        7,
-        "the key flows again"
-    );
+    assert_eq!(number(broker.delivered().last().unwrap()), 7, "the key flows again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,10 +115,7 @@ async fn discarding_the_head_of_a_parked_key_lets_the_rest_go() {
     let relay = relay(&store, &broker).await;
     drained(&relay).await;
     assert_eq!(dead(&store).await.len(), 3);
-    store
-        .request(&[*messages[1].id()], OperatorAction::Discard)
-        .await
-        .unwrap();
+    store.request(&[*messages[1].id()], OperatorAction::Discard).await.unwrap();
     broker.wait_for(3).await;
     drained(&relay).await;
     assert_eq!(numbers(&broker.delivered()), [0, 2, 3]);
@@ -165,10 +136,7 @@ async fn skip_leaves_a_hole_and_goes_on() {
     assert_eq!(dead(&store).await, [(1, "rejected".to_owned(), 1)]);
     // A replayed one comes late, and uses its key like any other.
     broker.set_behaviour(|_, _| Verdict::Accept);
-    store
-        .request(&[*messages[1].id()], OperatorAction::Replay)
-        .await
-        .unwrap();
+    store.request(&[*messages[1].id()], OperatorAction::Replay).await.unwrap();
     broker.wait_for(4).await;
     assert_eq!(numbers(&broker.delivered()), [0, 2, 3, 1]);
 }
@@ -188,10 +156,7 @@ async fn block_stays_at_the_head_until_an_operator_decides() {
     // Tried again about every 15 minutes.
     let retried = relay.stats().retried;
     assert!((7..=9).contains(&retried), "{retried}");
-    store
-        .request(&[*messages[1].id()], OperatorAction::Discard)
-        .await
-        .unwrap();
+    store.request(&[*messages[1].id()], OperatorAction::Discard).await.unwrap();
     drained(&relay).await;
     assert_eq!(numbers(&broker.delivered()), [0, 2, 3]);
 }
@@ -208,10 +173,7 @@ async fn a_blocked_head_can_be_tried_at_once() {
     until("the head is blocked", || relay.stats().retried == 1).await;
     broker.set_behaviour(|_, _| Verdict::Accept);
     let asked = Instant::now();
-    store
-        .request(&[*messages[0].id()], OperatorAction::Replay)
-        .await
-        .unwrap();
+    store.request(&[*messages[0].id()], OperatorAction::Replay).await.unwrap();
     drained(&relay).await;
     assert!(asked.elapsed() < Duration::from_secs(60), "{:?}", asked.elapsed());
     assert_eq!(numbers(&broker.delivered()), [0, 1, 2]);
@@ -223,10 +185,7 @@ async fn a_run_of_a_key_stops_at_its_first_failure() {
     // relay sends none of them before it has been delivered.
     let store = MemoryStore::new();
     let broker = MemoryTransport::new().with_capabilities(
-        TransportCapabilities::new("pipelined")
-            .pipelined_order(true)
-            .max_batch(64)
-            .max_in_flight(64),
+        TransportCapabilities::new("pipelined").pipelined_order(true).max_batch(64).max_in_flight(64),
     );
     broker.set_behaviour(|message, nth| match number(message) % 7 == 3 && nth == 1 {
         true => Verdict::Fail(PublishErrorKind::Retryable),
@@ -245,24 +204,13 @@ async fn a_run_of_a_key_stops_at_its_first_failure() {
 async fn a_message_may_carry_its_own_number_of_tries() {
     let store = MemoryStore::new();
     let broker = plain_broker().with_behaviour(|_, _| Verdict::Fail(PublishErrorKind::Retryable));
-    let once = OutboxMessage::bytes("t", "0")
-        .unwrap()
-        .max_attempts(1)
-        .build()
-        .unwrap();
+    let once = OutboxMessage::bytes("t", "0").unwrap().max_attempts(1).build().unwrap();
     store.enqueue_all(&[once, unkeyed(1)]);
     let relay = relay(&store, &broker).await;
     until("the first is dead", || store.dead().len() == 1).await;
     assert_eq!(store.deferred().len(), 1);
     drained(&relay).await;
-    assert_eq!(
-        dead(&store)
-            .await
-            .iter()
-            .map(|(_, _, attempts)| *attempts)
-            .collect::<Vec<_>>(),
-        [1, 5]
-    );
+    assert_eq!(dead(&store).await.iter().map(|(_, _, attempts)| *attempts).collect::<Vec<_>>(), [1, 5]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,34 +219,17 @@ async fn jitter_spreads_the_retries_of_many() {
     let tries: Arc<Mutex<HashMap<MessageId, Vec<Instant>>>> = Arc::default();
     let seen = Arc::clone(&tries);
     let broker = plain_broker().with_behaviour(move |message, nth| {
-        seen.lock()
-            .unwrap()
-            .entry(*message.id())
-            .or_default()
-            .push(Instant::now());
-        if nth == 1 {
-            Verdict::Fail(PublishErrorKind::Retryable)
-        } else {
-            Verdict::Accept
-        }
+        seen.lock().unwrap().entry(*message.id()).or_default().push(Instant::now());
+        if nth == 1 { Verdict::Fail(PublishErrorKind::Retryable) } else { Verdict::Accept }
     });
     store.enqueue_all(&(0..100).map(unkeyed).collect::<Vec<_>>());
     let mut retry = RetryPolicy::default();
     retry.jitter = 1.0;
     let relay = start(Relay::shared(Arc::new(store.clone()), Arc::new(broker.clone())).retry(retry)).await;
     drained(&relay).await;
-    let mut gaps: Vec<f64> = tries
-        .lock()
-        .unwrap()
-        .values()
-        .map(|tries| (tries[1] - tries[0]).as_secs_f64())
-        .collect();
+    let mut gaps: Vec<f64> =
+        tries.lock().unwrap().values().map(|tries| (tries[1] - tries[0]).as_secs_f64()).collect();
     gaps.sort_by(f64::total_cmp);
     assert!(gaps[0] >= 5.0 && gaps[99] <= 10.5, "{} to {}", gaps[0], gaps[99]);
-    assert!(
-        gaps[90] - gaps[10] > 2.0,
-        "they are spread out: {} to {}",
-        gaps[10],
-        gaps[90]
-    );
+    assert!(gaps[90] - gaps[10] > 2.0, "they are spread out: {} to {}", gaps[10], gaps[90]);
 }

@@ -91,10 +91,7 @@ async fn world(seed: u64) {
     relays.iter().for_each(|(_, gate)| gate.open());
     relays.push(relay(&store, &broker, policy, &mut random).await);
     let last = &relays.last().unwrap().0;
-    if tokio::time::timeout(Duration::from_secs(2 * 3600), last.drained())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(Duration::from_secs(2 * 3600), last.drained()).await.is_err() {
         let stats: Vec<_> = relays.iter().map(|(relay, _)| relay.stats()).collect();
         let pending = store.pending();
         let deferred = store.deferred();
@@ -103,11 +100,7 @@ async fn world(seed: u64) {
 
     let delivered = broker.delivered();
     let dead = store.dead();
-    let reached: HashSet<_> = delivered
-        .iter()
-        .chain(&dead)
-        .map(|message| *message.id())
-        .collect();
+    let reached: HashSet<_> = delivered.iter().chain(&dead).map(|message| *message.id()).collect();
     let expected: HashSet<_> = committed.iter().map(|message| *message.id()).collect();
     let lost = expected.difference(&reached).count();
     let phantom = reached.difference(&expected).count();
@@ -171,11 +164,8 @@ fn whatever_happens_nothing_is_lost_made_up_or_out_of_order() {
     let first: u64 = number("OUTBOX_SIM_SEED", 0);
     let worlds: u64 = number("OUTBOX_SIM_WORLDS", 150);
     for seed in first..first + worlds {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let run = std::panic::AssertUnwindSafe(|| runtime.block_on(world(seed)));
         if let Err(panic) = std::panic::catch_unwind(run) {
             eprintln!("to see it again: OUTBOX_SIM_SEED={seed} OUTBOX_SIM_WORLDS=1");

@@ -1,0 +1,173 @@
+//! Results in: what came of it.
+
+use super::Destination;
+use super::entry::{Batch, Results, Settlement};
+use super::reader::Look;
+use super::work::{Event, Found, Job, REQUESTS_PER_READ};
+use crate::breaker::Change;
+use crate::leases::LeaseEvent;
+use outbox_core::{PublishError, StoreError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+impl Destination {
+    pub(super) fn take(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Published { batch, results } => self.published(batch, results, now),
+            Event::Checked { result } => self.checked(result, now),
+            Event::Settled { settlements, settled } => self.settled(settlements, settled, now),
+            Event::Read { job, found } => {
+                self.reading = false;
+                match found {
+                    Ok(found) => {
+                        self.shared.health.succeeded();
+                        self.read_pauses.reset();
+                        self.found(job, found, now);
+                    }
+                    Err(error) => {
+                        self.shared.health.failed(&error);
+                        self.read_not_before = now + self.read_pauses.next();
+                        match job {
+                            Job::Look(look) => self.reader.failed(look),
+                            Job::Held { keys } => self.queue.fetch_failed(&keys),
+                            Job::Holds { .. } => {}
+                        }
+                    }
+                }
+                let written = std::mem::take(&mut self.written);
+                self.forget(written, now);
+            }
+        }
+    }
+
+    pub(super) fn published(&mut self, batch: Batch, results: Results, now: Instant) {
+        self.publishing -= 1;
+        let verdict = self.queue.complete(batch, results, now);
+        if verdict.unavailable > 0 {
+            self.unavailable(verdict.example.as_deref().unwrap_or_default(), now);
+        } else if verdict.answered > 0 {
+            self.available();
+        } else if verdict.unknown > 0 {
+            // One batch may be bad luck; two in a row are a broker that does not answer.
+            self.all_unknown += 1;
+            if self.all_unknown > 1 && self.breaker.is_closed() {
+                self.suspect = true;
+                self.open_breaker(verdict.example.as_deref().unwrap_or_default(), now);
+            }
+            self.breaker.probe_inconclusive(now);
+        }
+    }
+
+    pub(super) fn checked(&mut self, result: Result<(), PublishError>, now: Instant) {
+        self.publishing -= 1;
+        match result {
+            Ok(()) => self.available(),
+            Err(error) => self.unavailable(&error.to_string(), now),
+        }
+    }
+
+    pub(super) fn available(&mut self) {
+        self.all_unknown = 0;
+        self.suspect = false;
+        if self.breaker.succeeded() == Change::Closed {
+            tracing::info!(destination = self.name, "the broker takes messages again");
+        }
+    }
+
+    pub(super) fn unavailable(&mut self, error: &str, now: Instant) {
+        self.suspect = false;
+        self.open_breaker(error, now);
+    }
+
+    pub(super) fn open_breaker(&mut self, error: &str, now: Instant) {
+        if self.breaker.unavailable(now) == Change::Opened {
+            self.shared.counters.breaker_opened.add(1);
+            tracing::error!(destination = self.name, error, "the broker is not available; its messages wait");
+        }
+    }
+
+    pub(super) fn settled(
+        &mut self,
+        settlements: Vec<Settlement>,
+        settled: Result<outbox_core::Settled, StoreError>,
+        now: Instant,
+    ) {
+        self.settling = false;
+        match settled {
+            Ok(settled) if settled.stale => {
+                self.shared.health.succeeded();
+                self.shared.counters.stale_settles.add(1);
+                tracing::warn!(
+                    rows = settlements.len(),
+                    "a settle was refused: another relay has taken over; it will publish these messages again"
+                );
+                self.queue.settle_stale(settlements);
+                self.settle_not_before = now + Duration::from_millis(100);
+                let _ = self.shared.lease_events.send(LeaseEvent::Stale);
+            }
+            Ok(_) => {
+                self.shared.health.succeeded();
+                self.settle_pauses.reset();
+                if self.reading {
+                    self.written.extend(settlements);
+                } else {
+                    self.forget(settlements, now);
+                }
+            }
+            Err(error) => {
+                self.shared.health.failed(&error);
+                self.settle_not_before = now + self.settle_pauses.next();
+                self.queue.settle_failed(settlements);
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, settlements: Vec<Settlement>, now: Instant) {
+        if settlements.is_empty() {
+            return;
+        }
+        if let Some(due_in) = self.queue.settled(settlements).due_in {
+            self.reader.falls_due(now + due_in);
+        }
+    }
+
+    pub(super) fn found(&mut self, job: Job, found: Found, now: Instant) {
+        match (job, found) {
+            (Job::Look(look), Found::Rows { claim, holds }) => {
+                self.queue.take_holds(holds);
+                let last = claim.rows.last().map(|row| (row.seq, row.due_position));
+                let rows = claim.rows.len();
+                let admitted =
+                    claim.rows.into_iter().map(|row| self.queue.admit(row)).filter(|new| *new).count();
+                match look {
+                    Look::Fresh { .. } => {
+                        self.reader.fresh_read(last.map(|(seq, _)| seq), claim.more);
+                        if rows > 0 { self.poller.found_rows(now) } else { self.poller.found_nothing(now) }
+                    }
+                    Look::Due { .. } => {
+                        self.reader.due_read(last.and_then(|(_, due)| due), admitted, claim.more, now);
+                    }
+                    _ => self.shared.counters.late_commits.add(admitted),
+                }
+            }
+            (Job::Held { keys }, Found::Rows { claim, .. }) => {
+                self.queue.fetched(&keys, claim.rows, claim.more, self.reader.read_upto())
+            }
+            (Job::Holds { shards }, Found::Holds(holds)) => self.gain(shards, holds, now),
+            (Job::Look(Look::Sweep { .. }), Found::Seqs(seqs)) => {
+                self.reader.swept(&seqs, &self.queue, now);
+            }
+            (Job::Look(Look::Backstop { .. }), Found::Seqs(seqs)) => {
+                self.reader.backstop_read(&seqs, &self.queue, now);
+            }
+            (_, Found::Mark(mark)) => self.reader.marked(mark, now),
+            (_, Found::Over(over)) => self.reader.mark_is_over(over, now),
+            (_, Found::NextDue(next)) => self.reader.next_due_read(next, now),
+            (_, Found::Requests(requests)) => {
+                requests.iter().for_each(|request| self.queue.carry_out(request));
+                self.reader.requests_read(requests.len() >= REQUESTS_PER_READ, now);
+            }
+            (job, found) => tracing::error!(?job, ?found, "a read found something else than it looked for"),
+        }
+    }
+}

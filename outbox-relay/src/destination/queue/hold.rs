@@ -1,0 +1,165 @@
+//! Keys that stop, wait and go on.
+
+use super::Queue;
+use crate::destination::entry::Entry;
+use crate::destination::key::{Fetch, Hold, Key};
+use outbox_core::{DeadReason, MessageId, OrderingKey, Outcome};
+use std::cmp::Reverse;
+use tokio::time::Instant;
+
+impl Queue {
+    /// A message is out of the way. If its key was held by it, those behind it can come, once its end is written: until
+    /// then the table still says that it is retrying.
+    pub(super) fn settle_head(&mut self, entry: &Entry, key: Option<OrderingKey>, outcome: Outcome) {
+        let Some(key) = key else {
+            self.settle(&entry.meta, outcome, None);
+            return;
+        };
+        let id = *entry.message.id();
+        let mut awaited_by = None;
+        if let Some(state) = self.keys.get_mut(&key)
+            && matches!(outcome, Outcome::Dead { .. })
+        {
+            state.burying += 1;
+            awaited_by = Some(key.clone());
+        }
+        if let Some(state) = self.keys.get_mut(&key)
+            && let Hold::Retrying { head, seq } = state.hold
+            && head == id
+        {
+            state.hold = Hold::Releasing { behind: Some(id), first: seq };
+            state.fetch = Fetch::Wanted;
+            awaited_by = Some(key.clone());
+        }
+        self.settle(&entry.meta, outcome, awaited_by);
+        self.refresh(&key);
+    }
+
+    /// Stops a key; what is queued of it goes where the held ones go.
+    pub(super) fn hold_key(&mut self, key: &OrderingKey, hold: Hold) {
+        let Some(state) = self.keys.get_mut(key) else {
+            return;
+        };
+        state.hold = hold;
+        state.paused_until = None;
+        // Of a parked key also those that wait in the deferred table must follow.
+        state.fetch = if matches!(hold, Hold::Parked { .. }) { Fetch::Wanted } else { Fetch::No };
+        for entry in std::mem::take(&mut state.queue) {
+            match hold {
+                Hold::Parked { behind } => self.park_behind(key, &entry, behind),
+                Hold::Retrying { head, .. } => self.hold_behind(key, &entry, head),
+                Hold::Free | Hold::Releasing { .. } => {}
+            }
+        }
+        self.refresh(key);
+    }
+
+    pub(super) fn hold_behind(&mut self, key: &OrderingKey, entry: &Entry, behind: MessageId) {
+        if entry.meta.held {
+            // It waits in the deferred table already, and is fetched from there when its time comes.
+            self.forget(entry.meta.row, entry.meta.shard, entry.meta.size);
+            return;
+        }
+        self.counters.held.add(1);
+        if let Some(state) = self.keys.get_mut(key) {
+            state.moves += 1;
+        }
+        self.settle(&entry.meta, Outcome::Hold { behind }, Some(key.clone()));
+    }
+
+    pub(super) fn park_behind(&mut self, key: &OrderingKey, entry: &Entry, behind: MessageId) {
+        self.counters.dead.add(1);
+        let outcome = Outcome::Dead {
+            attempts: entry.meta.attempts,
+            reason: DeadReason::ParkedBehind,
+            error: None,
+            parked_behind: Some(behind),
+        };
+        self.settle(&entry.meta, outcome, Some(key.clone()));
+    }
+
+    /// Puts a message that was not decided about back at its place, to be sent again, at the earliest at `not_before`.
+    pub(super) fn put_back(&mut self, entry: Entry, not_before: Option<Instant>) {
+        if self.owned.epoch(entry.meta.shard) != Some(entry.meta.epoch) {
+            self.forget(entry.meta.row, entry.meta.shard, entry.meta.size);
+            return;
+        }
+        if entry.meta.begun {
+            // It stays the one under way: its try is counted, and it is sent next.
+            self.careful.begin(entry.meta.shard, *entry.message.id(), entry.meta.attempts);
+        }
+        if self.leaving.contains(entry.meta.shard) {
+            // The next owner sends it.
+            self.forget(entry.meta.row, entry.meta.shard, entry.meta.size);
+            if let Some(key) = entry.message.ordering_key() {
+                self.refresh(key);
+            }
+            return;
+        }
+        let Some(key) = entry.message.ordering_key().cloned() else {
+            match not_before {
+                Some(time) => self.paused_unkeyed.push((time, entry)),
+                None => self.unkeyed.push_front(entry),
+            }
+            return;
+        };
+        let state = self.keys.entry(key.clone()).or_insert_with(|| Key::new(entry.meta.shard));
+        state.insert(entry);
+        if let Some(time) = not_before {
+            state.paused_until = Some(time);
+            self.paused_keys.push(Reverse((time, key.clone())));
+        }
+        self.refresh(&key);
+    }
+
+    /// Lets go on what was paused until now.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        self.relist_careful();
+        while let Some(Reverse((time, _))) = self.paused_keys.peek() {
+            if *time > now {
+                break;
+            }
+            let Some(Reverse((time, key))) = self.paused_keys.pop() else {
+                break;
+            };
+            if let Some(state) = self.keys.get_mut(&key)
+                && state.paused_until == Some(time)
+            {
+                state.paused_until = None;
+                self.refresh(&key);
+            }
+        }
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.paused_unkeyed).into_iter().partition(|(time, _)| *time <= now);
+        self.paused_unkeyed = later;
+        self.unkeyed.extend(due.into_iter().map(|(_, entry)| entry));
+    }
+
+    pub(crate) fn next_resume(&self) -> Option<Instant> {
+        let keyed = self.paused_keys.peek().map(|Reverse((time, _))| *time);
+        let unkeyed = self.paused_unkeyed.iter().map(|(time, _)| *time).min();
+        keyed.into_iter().chain(unkeyed).min()
+    }
+
+    /// Lists a key where it belongs, or forgets it if there is nothing to remember.
+    pub(super) fn refresh(&mut self, key: &OrderingKey) {
+        let Some(state) = self.keys.get_mut(key) else {
+            return;
+        };
+        if state.can_send() && !state.listed {
+            state.listed = true;
+            self.sendable.push_back(key.clone());
+        }
+        if state.can_fetch() {
+            self.fetchable.push_back(key.clone());
+        } else if state.is_idle() && !state.listed {
+            self.keys.remove(key);
+        }
+    }
+
+    pub(super) fn relist_careful(&mut self) {
+        let (keys, entries) = self.careful.next();
+        self.unkeyed.extend(entries);
+        keys.iter().for_each(|key| self.refresh(key));
+    }
+}

@@ -1,0 +1,149 @@
+mod admit;
+mod fetch;
+mod hold;
+mod judge;
+mod send;
+mod settle;
+mod shards;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use outbox_core::{OrderingKey, RowId, ShardId, ShardSet};
+use tokio::time::Instant;
+
+use crate::destination::careful::Careful;
+use crate::destination::entry::{Entry, Settlement};
+use crate::destination::key::Key;
+use crate::destination::owned::Owned;
+use crate::policy::{RetryPolicy, TopicPolicies};
+use crate::stats::Counters;
+
+/// Everything a destination has in memory: rows that were read, in the order of their keys, and decisions that are to
+/// be written.
+///
+/// A state machine without I/O and without a clock of its own: rows and results go in, batches and settlements come
+/// out.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    policy: QueuePolicy,
+    random: fastrand::Rng,
+    counters: Arc<Counters>,
+    owned: Owned,
+    /// Shards that are being handed over: what is under way is finished, nothing new is taken.
+    leaving: ShardSet,
+    /// Rows in memory: queued, with the transport, or being settled. A row in here is not taken again, however often it
+    /// is read.
+    known: HashSet<RowId>,
+    per_shard: [usize; 64],
+    bytes: usize,
+    keys: HashMap<OrderingKey, Key>,
+    /// Keys that can send, in turn.
+    sendable: VecDeque<OrderingKey>,
+    unkeyed: VecDeque<Entry>,
+    paused_keys: BinaryHeap<Reverse<(Instant, OrderingKey)>>,
+    paused_unkeyed: Vec<(Instant, Entry)>,
+    fetchable: VecDeque<OrderingKey>,
+    settlements: Vec<Settlement>,
+    careful: Careful,
+    in_flight: usize,
+    /// Batches in which the destination answered for some message.
+    answers: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct QueuePolicy {
+    pub(crate) retry: RetryPolicy,
+    pub(crate) on_dead: TopicPolicies,
+    pub(crate) pipelined_order: bool,
+    pub(crate) window_per_key: usize,
+    pub(crate) window_rows: usize,
+}
+
+/// What a batch says about the destination.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Messages that the broker answered for, in whatever way.
+    pub(crate) answered: usize,
+    pub(crate) unavailable: usize,
+    pub(crate) unknown: usize,
+    /// What the broker said, if it was not available.
+    pub(crate) example: Option<String>,
+}
+
+/// What a settle makes necessary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Aftermath {
+    /// A deferred row falls due this long from now.
+    pub(crate) due_in: Option<std::time::Duration>,
+}
+
+impl Queue {
+    pub(crate) fn new(policy: QueuePolicy, random: fastrand::Rng, counters: Arc<Counters>) -> Self {
+        Self {
+            policy,
+            random,
+            counters,
+            owned: Owned::none(),
+            leaving: ShardSet::none(64),
+            known: HashSet::new(),
+            per_shard: [0; 64],
+            bytes: 0,
+            keys: HashMap::new(),
+            sendable: VecDeque::new(),
+            unkeyed: VecDeque::new(),
+            paused_keys: BinaryHeap::new(),
+            paused_unkeyed: Vec::new(),
+            fetchable: VecDeque::new(),
+            settlements: Vec::new(),
+            careful: Careful::off(),
+            in_flight: 0,
+            answers: 0,
+        }
+    }
+
+    pub(crate) fn owned(&self) -> &Owned {
+        &self.owned
+    }
+
+    /// The shards whose rows are taken.
+    pub(crate) fn reading(&self) -> ShardSet {
+        let mut shards = self.owned.shards();
+        self.leaving.iter().for_each(|shard| shards.remove(shard));
+        shards
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.known.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub(crate) fn unsettled(&self) -> usize {
+        self.settlements.len()
+    }
+
+    pub(crate) fn knows(&self, row: RowId) -> bool {
+        self.known.contains(&row)
+    }
+
+    pub(crate) fn has_sendable(&self) -> bool {
+        !self.sendable.is_empty() || !self.unkeyed.is_empty()
+    }
+
+    fn forget(&mut self, row: RowId, shard: ShardId, size: usize) {
+        if self.known.remove(&row) {
+            self.bytes = self.bytes.saturating_sub(size);
+            if let Some(rows) = self.per_shard.get_mut(usize::from(shard)) {
+                *rows = rows.saturating_sub(1);
+            }
+        }
+    }
+}

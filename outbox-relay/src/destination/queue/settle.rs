@@ -1,0 +1,129 @@
+//! Settlements out: decisions on their way to the database.
+
+use super::{Aftermath, Queue};
+use crate::destination::entry::{Meta, Settlement};
+use crate::destination::key::{Fetch, Hold, Key};
+use outbox_core::{OperatorAction, OperatorRequest, OrderingKey, Outcome, Seq};
+use std::collections::HashMap;
+
+impl Queue {
+    pub(super) fn settle(&mut self, meta: &Meta, outcome: Outcome, awaited_by: Option<OrderingKey>) {
+        let Meta { row, shard, epoch, size, .. } = *meta;
+        if let Some(state) = awaited_by.as_ref().and_then(|key| self.keys.get_mut(key)) {
+            state.writing += 1;
+        }
+        self.settlements.push(Settlement { row, shard, epoch, outcome, awaited_by, releases: None, size });
+    }
+
+    /// Carries out what an operator asked for, unless the row is under way.
+    pub(crate) fn carry_out(&mut self, request: &OperatorRequest) {
+        let Some(epoch) = self.owned.epoch(request.shard) else {
+            return;
+        };
+        if self.leaving.contains(request.shard) || !self.known.insert(request.row) {
+            return;
+        }
+        if let Some(rows) = self.per_shard.get_mut(usize::from(request.shard)) {
+            *rows += 1;
+        }
+        let outcome = match request.action {
+            OperatorAction::Replay => Outcome::Replay,
+            OperatorAction::Discard => Outcome::Discard,
+            _ => return,
+        };
+        // The key flows again if the whole of it is replayed, or if what it stopped at is discarded.
+        let replay = outcome == Outcome::Replay;
+        let known = request.key.as_ref().and_then(|key| self.keys.get(key)).map(|key| key.hold);
+        let released = match known {
+            Some(Hold::Retrying { head, .. }) => !replay && head == request.id,
+            Some(Hold::Parked { behind }) => request.parked && (replay || behind == request.id),
+            _ => request.parked,
+        };
+        let releases = request.key.clone().filter(|_| released);
+        let OperatorRequest { row, shard, .. } = *request;
+        self.settlements.push(Settlement { row, shard, epoch, outcome, awaited_by: None, releases, size: 0 });
+    }
+
+    /// The next decisions to be written. A fence has one epoch per shard, so those that were made under an earlier one
+    /// go in a settle of their own, for the fence to refuse.
+    pub(crate) fn take_settlements(&mut self, most: usize) -> Vec<Settlement> {
+        let is_current =
+            |settlement: &Settlement| self.owned.epoch(settlement.shard) == Some(settlement.epoch);
+        if !self.settlements.iter().all(is_current) {
+            let (current, former): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.settlements).into_iter().partition(is_current);
+            let mut epochs = HashMap::new();
+            let (chosen, mut rest): (Vec<_>, Vec<_>) = former.into_iter().partition(|settlement| {
+                *epochs.entry(settlement.shard).or_insert(settlement.epoch) == settlement.epoch
+            });
+            rest.extend(current);
+            self.settlements = rest;
+            return chosen;
+        }
+        if self.settlements.len() <= most {
+            return std::mem::take(&mut self.settlements);
+        }
+        let rest = self.settlements.split_off(most);
+        std::mem::replace(&mut self.settlements, rest)
+    }
+
+    /// The settlements were written.
+    pub(crate) fn settled(&mut self, settlements: Vec<Settlement>) -> Aftermath {
+        let mut aftermath = Aftermath::default();
+        let mut due = |after: std::time::Duration| {
+            aftermath.due_in = Some(aftermath.due_in.map_or(after, |known| known.min(after)));
+        };
+        for Settlement { row, shard, outcome, awaited_by, releases, size, .. } in settlements {
+            self.forget(row, shard, size);
+            match outcome {
+                Outcome::Retry { after, .. } => due(after),
+                Outcome::Begin { .. } | Outcome::Replay | Outcome::Discard => due(std::time::Duration::ZERO),
+                _ => {}
+            }
+            if let Some(key) = awaited_by {
+                self.written(&key, &outcome);
+            }
+            if let Some(key) = releases {
+                // What waits behind the one it stopped at is in the deferred table now.
+                let state = self.keys.entry(key.clone()).or_insert_with(|| Key::new(shard));
+                state.hold = Hold::Releasing { behind: None, first: Seq::MIN };
+                state.fetch = Fetch::Wanted;
+                self.refresh(&key);
+            }
+        }
+        aftermath
+    }
+
+    /// The settlements could not be written; they are tried again.
+    pub(crate) fn settle_failed(&mut self, mut settlements: Vec<Settlement>) {
+        settlements.append(&mut self.settlements);
+        self.settlements = settlements;
+    }
+
+    /// The fence refused the settlements. Those of shards that are lost are given up; the others are tried again.
+    pub(crate) fn settle_stale(&mut self, settlements: Vec<Settlement>) {
+        let mut again = Vec::new();
+        for settlement in settlements {
+            if self.owned.epoch(settlement.shard) == Some(settlement.epoch) {
+                again.push(settlement);
+                continue;
+            }
+            self.counters.stale_rows.add(1);
+            self.forget(settlement.row, settlement.shard, settlement.size);
+            if let Some(key) = settlement.awaited_by {
+                self.written(&key, &settlement.outcome);
+            }
+        }
+        self.settle_failed(again);
+    }
+
+    pub(super) fn written(&mut self, key: &OrderingKey, outcome: &Outcome) {
+        if let Some(state) = self.keys.get_mut(key) {
+            state.writing = state.writing.saturating_sub(1);
+            if matches!(outcome, Outcome::Dead { parked_behind: None, .. }) {
+                state.burying = state.burying.saturating_sub(1);
+            }
+        }
+        self.refresh(key);
+    }
+}
