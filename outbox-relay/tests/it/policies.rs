@@ -39,7 +39,7 @@ async fn a_failing_message_is_tried_on_schedule_and_then_dead() {
     let relay = Relay::shared(Arc::new(store.clone()), Arc::new(broker.clone()));
     let relay = start(relay.configure(|config| config.retry.jitter = 0.0)).await;
     drained(&relay).await;
-    let tries = tries.lock().unwrap();
+    let tries = tries.lock().unwrap().clone();
     let gaps: Vec<u64> = tries.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
     assert_eq!(gaps, [5, 15, 60, 300]);
     assert_eq!(dead(&store).await, [(0, "attempts exhausted".to_owned(), 5)]);
