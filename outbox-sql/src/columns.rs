@@ -44,11 +44,7 @@ pub(crate) fn message_columns(dialect: Dialect, table: Table, shard: &str) -> St
         "m.id, m.topic, m.ordering_key, m.event_type",
         &number("m.schema_version"),
         "m.aggregate_type, m.aggregate_id, m.correlation_id, m.content_type",
-        if dialect == Dialect::Postgres {
-            "m.headers::text"
-        } else {
-            "m.headers"
-        },
+        if dialect == Dialect::Postgres { "m.headers::text" } else { "m.headers" },
         "m.payload",
         &dialect.epoch_us("m.created_at"),
         &dialect.epoch_us("m.available_at"),
@@ -76,17 +72,10 @@ mod tests {
 
     #[test]
     fn each_table_is_its_own_lane() {
-        for (table, lane) in [
-            (Table::Messages, "0"),
-            (Table::Deferred, "1"),
-            (Table::DeadLetters, "2"),
-        ] {
+        for (table, lane) in [(Table::Messages, "0"), (Table::Deferred, "1"), (Table::DeadLetters, "2")] {
             for dialect in [Dialect::Postgres, Dialect::MySql, Dialect::Sqlite] {
                 let columns = message_columns(dialect, table, "shard_of_row");
-                assert!(
-                    columns.contains(&format!("m.seq, {}", as_number(dialect, lane))),
-                    "{columns}"
-                );
+                assert!(columns.contains(&format!("m.seq, {}", as_number(dialect, lane))), "{columns}");
                 assert_eq!(columns.matches("shard_of_row").count(), 1);
             }
         }

@@ -25,6 +25,9 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Runs the steps in one transaction (a single statement needs no explicit one). SQLite begins it with
     /// `BEGIN IMMEDIATE`. The transaction is rolled back and nothing else is run if a [`Step::Fence`] fails.
+    ///
+    /// A connection on which a step failed, or was cut off, is not used again: the store may have changed a setting of it
+    /// for the steps in between.
     async fn transaction(
         &self,
         session: Session,
@@ -61,7 +64,7 @@ pub enum Step<'a> {
     Write(Statement<'a>),
     /// A statement whose affected rows are not counted (the second half of a move).
     Also(Statement<'a>),
-    /// A statement whose rows are wanted.
+    /// A statement whose rows are wanted: a read, or a write with `RETURNING`.
     Read(Statement<'a>),
 }
 

@@ -114,7 +114,8 @@ impl<D: Driver> SqlStore<D> {
             bind(&mut values, dialect, scope);
         }
         values.push(limit(most).into());
-        let rows = self.driver.query(Session::Read, self.words.planned_anew(text.text(scope), values)).await?;
+        let rows =
+            self.driver.query(Session::Read, self.words.planned_anew(text.text(scope), values)).await?;
         rows.iter().map(hold).collect()
     }
 

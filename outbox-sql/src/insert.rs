@@ -38,12 +38,6 @@ pub struct InsertStatements {
     many: Arc<str>,
 }
 
-/// The `INSERT`s for these messages. Whoever inserts often keeps [`InsertStatements`] instead.
-#[must_use]
-pub fn insert<'m>(dialect: Dialect, names: &TableNames, messages: &'m [OutboxMessage]) -> Vec<Statement<'m>> {
-    InsertStatements::new(dialect, names).for_messages(messages)
-}
-
 impl InsertStatements {
     /// The texts for these tables.
     #[must_use]
@@ -55,11 +49,7 @@ impl InsertStatements {
             Dialect::Postgres => format!("{head} {}", select_from_arrays()),
             Dialect::MySql | Dialect::Sqlite => format!("{head} VALUES "),
         };
-        Self {
-            dialect,
-            one: one.into(),
-            many: many.into(),
-        }
+        Self { dialect, one: one.into(), many: many.into() }
     }
 
     /// The statements that insert these messages in their order: one, unless they exceed what one statement may carry.
@@ -84,13 +74,7 @@ impl InsertStatements {
                 bytes <= BYTES
             };
             // A message that is larger than a part goes alone.
-            let count = rest
-                .iter()
-                .take(rows)
-                .take_while(fits)
-                .count()
-                .max(1)
-                .min(rest.len());
+            let count = rest.iter().take(rows).take_while(fits).count().max(1).min(rest.len());
             let (part, after) = rest.split_at(count);
             rest = after;
             (!part.is_empty()).then_some(part)
@@ -103,10 +87,7 @@ impl InsertStatements {
             (_, Dialect::Postgres) => Statement::new(&self.many, arrays(messages)),
             (_, Dialect::MySql | Dialect::Sqlite) => {
                 let tuples = vec![tuple(self.dialect); messages.len()].join(", ");
-                let values = messages
-                    .iter()
-                    .flat_map(|message| values(message, self.dialect))
-                    .collect();
+                let values = messages.iter().flat_map(|message| values(message, self.dialect)).collect();
                 Statement::once(format!("{}{tuples}", self.many), values)
             }
         }
@@ -133,10 +114,7 @@ fn select_from_arrays() -> String {
         format!("${number}::{of}[]")
     });
     let (columns, arrays) = (columns.join(", "), arrays.join(", "));
-    format!(
-        "SELECT {columns} FROM UNNEST({arrays}) AS m({})",
-        names_of_columns()
-    )
+    format!("SELECT {columns} FROM UNNEST({arrays}) AS m({})", names_of_columns())
 }
 
 fn names_of_columns() -> String {
@@ -201,29 +179,18 @@ fn ordering_key(message: &OutboxMessage) -> Option<Cow<'_, str>> {
 
 /// Null stands for the topic.
 fn event_type(message: &OutboxMessage) -> Option<Cow<'_, str>> {
-    Some(message.event_type())
-        .filter(|name| *name != message.topic().as_str())
-        .map(Cow::Borrowed)
+    Some(message.event_type()).filter(|name| *name != message.topic().as_str()).map(Cow::Borrowed)
 }
 
 fn headers(message: &OutboxMessage) -> Cow<'_, str> {
-    if message.headers().is_empty() {
-        Cow::Borrowed("{}")
-    } else {
-        Cow::Owned(message.headers().to_json())
-    }
+    if message.headers().is_empty() { Cow::Borrowed("{}") } else { Cow::Owned(message.headers().to_json()) }
 }
 
 /// In microseconds since 1970, within the years that every database's types have.
 fn available_at(message: &OutboxMessage) -> Option<i64> {
     const YEAR_9999: u64 = 253_370_764_800_000_000;
-    let since_1970 = message
-        .available_at()?
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let microseconds = u64::try_from(since_1970.as_micros())
-        .unwrap_or(YEAR_9999)
-        .min(YEAR_9999);
+    let since_1970 = message.available_at()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let microseconds = u64::try_from(since_1970.as_micros()).unwrap_or(YEAR_9999).min(YEAR_9999);
     i64::try_from(microseconds).ok()
 }
 
@@ -234,11 +201,7 @@ mod tests {
     use super::*;
 
     fn message(payload: usize) -> OutboxMessage {
-        OutboxMessage::bytes("orders.placed", vec![b'x'; payload])
-            .unwrap()
-            .ordering_key("k")
-            .build()
-            .unwrap()
+        OutboxMessage::bytes("orders.placed", vec![b'x'; payload]).unwrap().ordering_key("k").build().unwrap()
     }
 
     fn statements(dialect: Dialect) -> InsertStatements {
@@ -281,10 +244,7 @@ mod tests {
         for (dialect, limit) in [(Dialect::MySql, 65_535), (Dialect::Sqlite, 32_766)] {
             let parts = statements(dialect).for_messages(&messages);
             let parameters: Vec<_> = parts.iter().map(|part| part.values.len()).collect();
-            assert!(
-                parameters.iter().all(|count| *count <= limit),
-                "{dialect:?}: {parameters:?}"
-            );
+            assert!(parameters.iter().all(|count| *count <= limit), "{dialect:?}: {parameters:?}");
             assert_eq!(parameters.iter().sum::<usize>(), 6_000 * COLUMNS.len());
         }
     }
@@ -300,10 +260,7 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_of_bytes_goes_alone() {
         let limits = outbox_core::Limits::default().with_payload(8_000_000);
-        let large = OutboxMessage::bytes("t", vec![0; 5_000_000])
-            .unwrap()
-            .build_within(&limits)
-            .unwrap();
+        let large = OutboxMessage::bytes("t", vec![0; 5_000_000]).unwrap().build_within(&limits).unwrap();
         let messages = [message(1), large, message(1), message(1)];
         let parts = statements(Dialect::Postgres).for_messages(&messages);
         assert_eq!(parts.iter().map(rows).collect::<Vec<_>>(), [1, 1, 2]);
@@ -319,11 +276,7 @@ mod tests {
     #[test]
     fn a_time_is_bound_as_microseconds() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_753_000_000_123_457);
-        let timed = OutboxMessage::bytes("t", "x")
-            .unwrap()
-            .available_at(at)
-            .build()
-            .unwrap();
+        let timed = OutboxMessage::bytes("t", "x").unwrap().available_at(at).build().unwrap();
         assert_eq!(available_at(&timed), Some(1_753_000_000_123_457));
         assert_eq!(available_at(&message(1)), None);
     }
@@ -333,9 +286,7 @@ mod tests {
         let names = TableNames::new(Some("app"), "b_").unwrap();
         let postgres = InsertStatements::new(Dialect::Postgres, &names);
         assert!(
-            postgres
-                .one
-                .starts_with(r#"INSERT INTO "app"."b_outbox_messages" (id, topic, "#),
+            postgres.one.starts_with(r#"INSERT INTO "app"."b_outbox_messages" (id, topic, "#),
             "{}",
             postgres.one
         );

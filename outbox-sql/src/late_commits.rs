@@ -48,9 +48,24 @@ pub(crate) struct LateCommits {
 
 #[derive(Debug)]
 enum Texts {
-    Postgres { sequence: Arc<str>, holders: Arc<str>, held: Arc<str>, table: String },
-    MySql { isolation: [Arc<str>; 2], commit: Arc<str>, last: Arc<str>, grace: Arc<str>, page: Arc<str>, among: Arc<str> },
-    Sqlite { last: Arc<str>, table: String },
+    Postgres {
+        sequence: Arc<str>,
+        holders: Arc<str>,
+        held: Arc<str>,
+        table: String,
+    },
+    MySql {
+        isolation: [Arc<str>; 2],
+        commit: Arc<str>,
+        last: Arc<str>,
+        grace: Arc<str>,
+        page: Arc<str>,
+        among: Arc<str>,
+    },
+    Sqlite {
+        last: Arc<str>,
+        table: String,
+    },
 }
 
 /// Seconds, as SQL.
@@ -170,7 +185,8 @@ impl<D: Driver> SqlStore<D> {
                 first_number(&rows)? == 0
             }
             Texts::MySql { isolation, commit, among, .. } => {
-                let holders: Vec<i64> = mark.holders.iter().filter_map(|holder| holder.parse().ok()).collect();
+                let holders: Vec<i64> =
+                    mark.holders.iter().filter_map(|holder| holder.parse().ok()).collect();
                 let also = |text| Step::Also(Statement::new(text, Vec::new()));
                 let among = || Step::Read(Statement::new(among, vec![self.words.numbers(&holders)]));
                 let steps = vec![also(&isolation[0]), also(commit), among(), also(&isolation[1]), among()];

@@ -6,41 +6,46 @@
 
 #![forbid(unsafe_code)]
 
-mod columns;
 mod dialect;
 mod names;
-
-mod driver;
 mod statement;
-
-mod insert;
-mod message_row;
 
 mod migrations;
 
-mod rows;
-mod scope;
-mod vocabulary;
+mod insert;
 
+mod driver;
 mod store;
 
+mod columns;
+mod message_row;
+mod rows;
+mod vocabulary;
+
 mod claim;
+mod scope;
+
 mod fence;
-mod holds;
-mod late_commits;
-mod lease;
+mod lists;
 mod moves;
 mod operator;
 mod plan;
 mod settle;
 
+mod holds;
+mod late_commits;
+mod lease;
+
 mod admin;
 
 pub use dialect::Dialect;
 pub use driver::{Cell, Driver, Row, Session, Step, TransactionResult};
-pub use insert::{InsertStatements, insert};
+pub use insert::InsertStatements;
 pub use message_row::{MESSAGE_COLUMNS, MessageRow};
 pub use migrations::{MigrationScript, Migrations};
 pub use names::{NameError, Table, TableNames};
 pub use statement::{Statement, Value};
 pub use store::SqlStore;
+
+#[cfg(test)]
+mod recorded;

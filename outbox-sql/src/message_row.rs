@@ -78,35 +78,17 @@ impl MessageRow<'_> {
         let mut defect = None;
         let message = self.message(&mut defect);
         let row = match self.lane {
-            1 => RowId {
-                lane: Lane::Deferred,
-                number: self.number,
-            },
-            2 => RowId {
-                lane: Lane::Dead,
-                number: self.number,
-            },
-            _ => RowId {
-                lane: Lane::Fresh,
-                number: self.number,
-            },
+            1 => RowId { lane: Lane::Deferred, number: self.number },
+            2 => RowId { lane: Lane::Dead, number: self.number },
+            _ => RowId { lane: Lane::Fresh, number: self.number },
         };
-        let mut stored = StoredMessage::fresh(
-            self.seq,
-            ShardId::try_from(self.shard).unwrap_or(ShardId::MAX),
-            message,
-        );
+        let mut stored =
+            StoredMessage::fresh(self.seq, ShardId::try_from(self.shard).unwrap_or(ShardId::MAX), message);
         stored.row = row;
         stored.attempts = u16::try_from(self.attempts.max(0)).unwrap_or(u16::MAX);
         stored.held = self.held != 0;
-        stored.due_in = self
-            .due_in_us
-            .and_then(|us| u64::try_from(us).ok())
-            .map(Duration::from_micros);
-        stored.due_position = self.due_at_us.map(|due_at| DuePosition {
-            due_at,
-            number: self.number,
-        });
+        stored.due_in = self.due_in_us.and_then(|us| u64::try_from(us).ok()).map(Duration::from_micros);
+        stored.due_position = self.due_at_us.map(|due_at| DuePosition { due_at, number: self.number });
         stored.defect = defect;
         stored
     }
@@ -152,11 +134,7 @@ impl MessageRow<'_> {
             created_at: Some(time(self.created_at_us)),
             available_at: self.available_at_us.map(time),
             max_attempts,
-            ..StoredParts::new(
-                MessageId::from_uuid(id),
-                &topic,
-                Bytes::copy_from_slice(self.payload),
-            )
+            ..StoredParts::new(MessageId::from_uuid(id), &topic, Bytes::copy_from_slice(self.payload))
         })
     }
 }
@@ -170,9 +148,7 @@ fn text(defect: &mut Option<String>, field: &str, bytes: &[u8]) -> Box<str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(error) => {
-            note(defect, || {
-                format!("{field} is not UTF-8 from byte {} on", error.valid_up_to())
-            });
+            note(defect, || format!("{field} is not UTF-8 from byte {} on", error.valid_up_to()));
             String::from_utf8_lossy(bytes).into()
         }
     }
@@ -231,94 +207,32 @@ mod tests {
             stored.message.created_at(),
             Some(SystemTime::UNIX_EPOCH + Duration::from_micros(1_000_001))
         );
-        assert_eq!(
-            (stored.defect, stored.due_in, stored.due_position),
-            (None, None, None)
-        );
+        assert_eq!((stored.defect, stored.due_in, stored.due_position), (None, None, None));
     }
 
     #[test]
     fn a_deferred_row_has_a_place_among_due_times() {
-        let stored = MessageRow {
-            lane: 1,
-            attempts: 70_000,
-            due_at_us: Some(11),
-            ..row()
-        }
-        .into_stored();
+        let stored = MessageRow { lane: 1, attempts: 70_000, due_at_us: Some(11), ..row() }.into_stored();
         assert_eq!(stored.row, RowId::deferred(7));
-        assert_eq!(
-            stored.due_position,
-            Some(DuePosition {
-                due_at: 11,
-                number: 7
-            })
-        );
+        assert_eq!(stored.due_position, Some(DuePosition { due_at: 11, number: 7 }));
         assert_eq!(stored.attempts, u16::MAX);
         assert!(!stored.held);
-        assert!(
-            MessageRow {
-                lane: 1,
-                held: 1,
-                ..row()
-            }
-            .into_stored()
-            .held
-        );
+        assert!(MessageRow { lane: 1, held: 1, ..row() }.into_stored().held);
     }
 
     #[test]
     fn what_cannot_be_read_is_a_defect_and_the_rest_is_kept() {
         let cases = [
+            (MessageRow { headers: b"[1]", ..row() }, "JSON object"),
+            (MessageRow { headers: b"{\"a\":1}", ..row() }, "JSON object"),
             (
-                MessageRow {
-                    headers: b"[1]",
-                    ..row()
-                },
-                "JSON object",
-            ),
-            (
-                MessageRow {
-                    headers: b"{\"a\":1}",
-                    ..row()
-                },
-                "JSON object",
-            ),
-            (
-                MessageRow {
-                    ordering_key: Some(b"a\xff"),
-                    ..row()
-                },
+                MessageRow { ordering_key: Some(b"a\xff"), ..row() },
                 "ordering_key is not UTF-8 from byte 1 on",
             ),
-            (
-                MessageRow {
-                    topic: b"\xc3",
-                    ..row()
-                },
-                "topic is not UTF-8",
-            ),
-            (
-                MessageRow {
-                    id: b"short",
-                    ..row()
-                },
-                "id has 5 bytes",
-            ),
-            (
-                MessageRow {
-                    schema_version: 1 << 40,
-                    ..row()
-                },
-                "schema_version is",
-            ),
-            (
-                MessageRow {
-                    max_attempts: Some(-1),
-                    ..row()
-                },
-                "max_attempts is -1",
-            ),
+            (MessageRow { topic: b"\xc3", ..row() }, "topic is not UTF-8"),
+            (MessageRow { id: b"short", ..row() }, "id has 5 bytes"),
+            (MessageRow { schema_version: 1 << 40, ..row() }, "schema_version is"),
+            (MessageRow { max_attempts: Some(-1), ..row() }, "max_attempts is -1"),
         ];
         for (row, expected) in cases {
             let stored = row.into_stored();
@@ -331,11 +245,7 @@ mod tests {
     #[test]
     fn times_far_away_do_not_panic() {
         for microseconds in [i64::MIN, -1, 0, i64::MAX] {
-            let _ = MessageRow {
-                created_at_us: microseconds,
-                ..row()
-            }
-            .into_stored();
+            let _ = MessageRow { created_at_us: microseconds, ..row() }.into_stored();
         }
     }
 }

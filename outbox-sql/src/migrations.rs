@@ -36,20 +36,13 @@ impl Migrations {
     /// The version of the tables that this code reads and writes.
     #[must_use]
     pub fn latest() -> i32 {
-        MIGRATIONS
-            .iter()
-            .map(|migration| migration.version)
-            .max()
-            .unwrap_or(0)
+        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
     }
 
     /// All migrations, in order, for tables with these names.
     #[must_use]
     pub fn rendered(dialect: Dialect, names: &TableNames) -> Vec<MigrationScript> {
-        MIGRATIONS
-            .iter()
-            .map(|migration| migration.render(dialect, names))
-            .collect()
+        MIGRATIONS.iter().map(|migration| migration.render(dialect, names)).collect()
     }
 }
 
@@ -76,9 +69,8 @@ fn fill(template: &str, dialect: Dialect, names: &TableNames) -> String {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
         sql.push_str(before);
-        let filled = after
-            .split_once('}')
-            .and_then(|(name, end)| Some((placeholder(name, dialect, names)?, end)));
+        let filled =
+            after.split_once('}').and_then(|(name, end)| Some((placeholder(name, dialect, names)?, end)));
         rest = match filled {
             Some((name, end)) => {
                 sql.push_str(&name);
@@ -120,10 +112,7 @@ mod tests {
                     "{dialect:?}: {}",
                     script.sql
                 );
-                assert!(
-                    script.sql.contains("'{}'"),
-                    "{dialect:?}: braces that are text are kept"
-                );
+                assert!(script.sql.contains("'{}'"), "{dialect:?}: braces that are text are kept");
             }
         }
     }
@@ -133,10 +122,7 @@ mod tests {
         for dialect in ALL {
             let names = TableNames::new(None, "billing_").unwrap();
             for script in Migrations::rendered(dialect, &names) {
-                let statements = script
-                    .sql
-                    .lines()
-                    .filter(|line| !line.trim_start().starts_with("--"));
+                let statements = script.sql.lines().filter(|line| !line.trim_start().starts_with("--"));
                 for line in statements.filter(|line| line.contains("outbox_") || line.contains("inbox_")) {
                     assert!(line.contains("billing_"), "{dialect:?}: {line}");
                 }
@@ -148,10 +134,7 @@ mod tests {
     fn a_script_records_itself_last() {
         for dialect in ALL {
             let scripts = Migrations::rendered(dialect, &TableNames::default());
-            assert_eq!(
-                scripts.last().map(|script| script.version),
-                Some(Migrations::latest())
-            );
+            assert_eq!(scripts.last().map(|script| script.version), Some(Migrations::latest()));
             for script in scripts {
                 let last = script.sql.trim_end().lines().last().unwrap().to_owned();
                 assert!(
@@ -170,18 +153,9 @@ mod tests {
             };
             let table = names_of_hot_table(dialect);
             assert!(!script.sql.contains(&format!("INDEX ON {table}")));
-            let create = script
-                .sql
-                .split(&format!("{table} (\n"))
-                .nth(1)
-                .unwrap()
-                .split(";\n")
-                .next()
-                .unwrap();
-            assert!(
-                !create.contains(" KEY ") || create.matches(" KEY").count() == 1,
-                "{create}"
-            );
+            let create =
+                script.sql.split(&format!("{table} (\n")).nth(1).unwrap().split(";\n").next().unwrap();
+            assert!(!create.contains(" KEY ") || create.matches(" KEY").count() == 1, "{create}");
         }
     }
 

@@ -120,10 +120,7 @@ impl TableNames {
         for table in Table::ALL {
             check_length("table prefix", format!("{prefix}{}", table.name()))?;
         }
-        Ok(Self {
-            schema: schema.map(Into::into),
-            prefix: prefix.into(),
-        })
+        Ok(Self { schema: schema.map(Into::into), prefix: prefix.into() })
     }
 
     /// The schema.
@@ -165,27 +162,14 @@ fn check(field: &'static str, name: &str) -> Result<(), NameError> {
     let fits =
         |position, c: char| c == '_' || c.is_ascii_alphabetic() || (position > 0 && c.is_ascii_digit());
     match name.char_indices().find(|&(position, c)| !fits(position, c)) {
-        Some((_, found)) => Err(NameError::IllegalCharacter {
-            field,
-            name: name.to_owned(),
-            found,
-        }),
+        Some((_, found)) => Err(NameError::IllegalCharacter { field, name: name.to_owned(), found }),
         None => Ok(()),
     }
 }
 
 fn check_length(field: &'static str, name: String) -> Result<(), NameError> {
     let (actual, limit) = (name.len(), TableNames::LIMIT);
-    if actual > limit {
-        Err(NameError::TooLong {
-            field,
-            name,
-            actual,
-            limit,
-        })
-    } else {
-        Ok(())
-    }
+    if actual > limit { Err(NameError::TooLong { field, name, actual, limit }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -195,41 +179,21 @@ mod tests {
     #[test]
     fn names_are_quoted_and_qualified_per_dialect() {
         let names = TableNames::new(Some("app"), "billing_").unwrap();
-        assert_eq!(
-            names.table(Dialect::Postgres, Table::Messages),
-            r#""app"."billing_outbox_messages""#
-        );
-        assert_eq!(
-            names.table(Dialect::MySql, Table::Inbox),
-            "`app`.`billing_inbox_messages`"
-        );
+        assert_eq!(names.table(Dialect::Postgres, Table::Messages), r#""app"."billing_outbox_messages""#);
+        assert_eq!(names.table(Dialect::MySql, Table::Inbox), "`app`.`billing_inbox_messages`");
         let plain = TableNames::default();
-        assert_eq!(
-            plain.table(Dialect::Sqlite, Table::DeadLetters),
-            r#""outbox_dead_letters""#
-        );
+        assert_eq!(plain.table(Dialect::Sqlite, Table::DeadLetters), r#""outbox_dead_letters""#);
         assert_eq!(plain.plain(Table::Shards), "outbox_shards");
     }
 
     #[test]
     fn nothing_that_could_end_an_identifier_gets_through() {
-        for bad in [
-            "a\"b", "a`b", "a'b", "a;b", "a b", "a.b", "a-b", "a\0b", "1a", "é", "a\\b", "a$b",
-        ] {
+        for bad in ["a\"b", "a`b", "a'b", "a;b", "a b", "a.b", "a-b", "a\0b", "1a", "é", "a\\b", "a$b"] {
             let expected = |field| move |e: &NameError| matches!(e, NameError::IllegalCharacter { field: f, .. } if *f == field);
-            assert!(
-                TableNames::new(Some(bad), "").is_err_and(|e| expected("schema")(&e)),
-                "{bad:?}"
-            );
-            assert!(
-                TableNames::new(None, bad).is_err_and(|e| expected("table prefix")(&e)),
-                "{bad:?}"
-            );
+            assert!(TableNames::new(Some(bad), "").is_err_and(|e| expected("schema")(&e)), "{bad:?}");
+            assert!(TableNames::new(None, bad).is_err_and(|e| expected("table prefix")(&e)), "{bad:?}");
         }
-        assert_eq!(
-            TableNames::new(Some(""), ""),
-            Err(NameError::Empty { field: "schema" })
-        );
+        assert_eq!(TableNames::new(Some(""), ""), Err(NameError::Empty { field: "schema" }));
     }
 
     #[test]
@@ -238,15 +202,7 @@ mod tests {
         assert!(TableNames::new(None, &"p".repeat(longest)).is_ok());
         let error = TableNames::new(None, &"p".repeat(longest + 1)).unwrap_err();
         assert!(
-            matches!(
-                error,
-                NameError::TooLong {
-                    field: "table prefix",
-                    actual: 64,
-                    limit: 63,
-                    ..
-                }
-            ),
+            matches!(error, NameError::TooLong { field: "table prefix", actual: 64, limit: 63, .. }),
             "{error}"
         );
         assert!(TableNames::new(Some(&"s".repeat(63)), "").is_ok());

@@ -108,9 +108,9 @@ fn forget(words: &Vocabulary, table: &str, condition: &str) -> String {
 fn due_at_once(words: &Vocabulary) -> String {
     let (table, now) = (&words.deferred, words.dialect.now());
     match words.dialect {
-        Dialect::Postgres => format!(
-            "UPDATE {table} SET due_at = {now} WHERE number = ANY (?::int8[]) AND due_at IS NOT NULL"
-        ),
+        Dialect::Postgres => {
+            format!("UPDATE {table} SET due_at = {now} WHERE number = ANY (?::int8[]) AND due_at IS NOT NULL")
+        }
         Dialect::MySql => format!(
             "UPDATE {} STRAIGHT_JOIN {table} m ON m.number = l.n SET m.due_at = {now} WHERE m.due_at IS NOT NULL",
             words.number_list()
@@ -174,7 +174,9 @@ fn forget_keys(words: &Vocabulary) -> String {
              ON r.message_id = p.id WHERE true{REPLAY}"
         ),
         Dialect::Postgres => {
-            format!("DELETE FROM {requests} AS r WHERE r.message_id = ANY (ARRAY(SELECT m.id {parked})){REPLAY}")
+            format!(
+                "DELETE FROM {requests} AS r WHERE r.message_id = ANY (ARRAY(SELECT m.id {parked})){REPLAY}"
+            )
         }
         Dialect::Sqlite => {
             format!("DELETE FROM {requests} AS r WHERE r.message_id IN (SELECT m.id {parked}){REPLAY}")
@@ -221,7 +223,9 @@ fn revive(words: &Vocabulary) -> String {
         Dialect::MySql => {
             format!("{insert} FROM {} STRAIGHT_JOIN {dead} m ON m.number = l.n", words.number_list())
         }
-        Dialect::Sqlite => format!("{insert} FROM {} CROSS JOIN {dead} m ON m.number = l.n", words.number_list()),
+        Dialect::Sqlite => {
+            format!("{insert} FROM {} CROSS JOIN {dead} m ON m.number = l.n", words.number_list())
+        }
     }
 }
 

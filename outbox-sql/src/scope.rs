@@ -47,7 +47,9 @@ impl Clauses<'_> {
         if self.filtered {
             sql += &match self.words.dialect {
                 Dialect::Postgres => {
-                    format!(" AND {alias}.topic LIKE ANY (?::text[]) AND NOT ({alias}.topic LIKE ANY (?::text[]))")
+                    format!(
+                        " AND {alias}.topic LIKE ANY (?::text[]) AND NOT ({alias}.topic LIKE ANY (?::text[]))"
+                    )
                 }
                 Dialect::MySql => format!(" AND {alias}.topic REGEXP ? AND NOT ({alias}.topic REGEXP ?)"),
                 Dialect::Sqlite => format!(
@@ -156,10 +158,7 @@ mod tests {
             bind(&mut values, dialect, &scope);
             format!("{values:?}")
         };
-        assert_eq!(
-            bound(Dialect::Postgres),
-            r#"[TextArray([Some("%")]), TextArray([Some("a")])]"#
-        );
+        assert_eq!(bound(Dialect::Postgres), r#"[TextArray([Some("%")]), TextArray([Some("a")])]"#);
         assert_eq!(bound(Dialect::MySql), r#"[Text(Some("^(?:)")), Text(Some("^(?:a\\z)"))]"#);
         assert_eq!(bound(Dialect::Sqlite), r#"[Text(Some("[\"*\"]")), Text(Some("[\"a\"]"))]"#);
     }

@@ -74,7 +74,8 @@ impl<D: Driver> SqlStore<D> {
         plan: &Plan<'_>,
     ) -> Result<Settled, StoreError> {
         let mut values = fence::values(self.words.dialect, fence);
-        let text = self.push_delivered(&mut values, &plan.delivered_fresh, &texts.delete, &texts.delete_range);
+        let text =
+            self.push_delivered(&mut values, &plan.delivered_fresh, &texts.delete, &texts.delete_range);
         values.push(Value::from(fence::expected(fence)));
         let steps = vec![Step::Write(Statement::new(text, values))];
         let applied = self.driver.transaction(Session::Settle, steps).await?.applied;

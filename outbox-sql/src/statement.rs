@@ -22,21 +22,13 @@ impl<'a> Statement<'a> {
     /// A statement whose text is one of a fixed few.
     #[must_use]
     pub fn new(sql: &Arc<str>, values: Vec<Value<'a>>) -> Self {
-        Self {
-            sql: Arc::clone(sql),
-            values,
-            reuse: true,
-        }
+        Self { sql: Arc::clone(sql), values, reuse: true }
     }
 
     /// A statement whose text was made for this one use.
     #[must_use]
     pub fn once(sql: impl Into<Arc<str>>, values: Vec<Value<'a>>) -> Self {
-        Self {
-            sql: sql.into(),
-            values,
-            reuse: false,
-        }
+        Self { sql: sql.into(), values, reuse: false }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use outbox_core::{
     Claim, ClaimRequest, Fence, KeyHold, LateCommitMark, Lease, LeaseRequest, LeasedShard, OperatorRequest,
-    OrderingKey, Outcome, OutboxStore, RelayId, RowId, Scope, Seq, Settled, StoreCapabilities, StoreError,
+    OrderingKey, OutboxStore, Outcome, RelayId, RowId, Scope, Seq, Settled, StoreCapabilities, StoreError,
     StoreErrorKind,
 };
 

@@ -54,10 +54,7 @@ impl<DB: Backend> Connections<DB> {
     }
 
     fn new(origin: Origin<DB>) -> Self {
-        let slot = |connections| Slot {
-            permits: Semaphore::new(connections),
-            idle: Mutex::default(),
-        };
+        let slot = |connections| Slot { permits: Semaphore::new(connections), idle: Mutex::default() };
         let writers = if DB::SINGLE_WRITER { 1 } else { PER_SESSION };
         Self {
             origin,
@@ -68,15 +65,13 @@ impl<DB: Backend> Connections<DB> {
 
     /// A connection to read with.
     pub(crate) async fn reader(&self, session: Session) -> Result<Lent<'_, DB>, StoreError> {
-        self.lend(&self.slots[if DB::SINGLE_WRITER { 0 } else { index(session) }])
-            .await
+        self.lend(&self.slots[if DB::SINGLE_WRITER { 0 } else { index(session) }]).await
     }
 
     /// A connection to write with. All writes to a database with a single writer go through the same connection:
     /// waiting for one's turn is cheaper than finding the file locked.
     pub(crate) async fn writer(&self, session: Session) -> Result<Lent<'_, DB>, StoreError> {
-        self.lend(&self.slots[if DB::SINGLE_WRITER { 1 } else { index(session) }])
-            .await
+        self.lend(&self.slots[if DB::SINGLE_WRITER { 1 } else { index(session) }]).await
     }
 
     async fn lend<'a>(&'a self, slot: &'a Slot<DB>) -> Result<Lent<'a, DB>, StoreError> {
@@ -86,11 +81,7 @@ impl<DB: Backend> Connections<DB> {
             Some(connection) => Held::Own(connection),
             None => self.open().await?,
         };
-        Ok(Lent {
-            held,
-            slot,
-            _permit: permit,
-        })
+        Ok(Lent { held, slot, _permit: permit })
     }
 
     /// Opens one more connection.
@@ -105,10 +96,7 @@ impl<DB: Backend> Connections<DB> {
                     .await
                     .map_err(|e| store_error("connect", e))?
                 {
-                    let connection = pool
-                        .acquire()
-                        .await
-                        .map_err(|error| store_error("connect", error))?;
+                    let connection = pool.acquire().await.map_err(|error| store_error("connect", error))?;
                     return Ok(Held::Shared(connection));
                 }
                 DB::relay_options(&pool.connect_options())
@@ -204,10 +192,7 @@ pub(crate) async fn within<T>(
 ) -> Result<T, sqlx::Error> {
     tokio::time::timeout(limit, operation).await.unwrap_or_else(|_| {
         let text = format!("no answer within {} s", limit.as_secs());
-        Err(sqlx::Error::Io(std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            text,
-        )))
+        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
     })
 }
 
@@ -218,8 +203,6 @@ impl<DB: Backend> fmt::Debug for Connections<DB> {
             Origin::Options(options) => DB::address(options),
             Origin::Pool(pool) => DB::address(&pool.connect_options()),
         };
-        f.debug_struct("Connections")
-            .field("address", &address)
-            .finish_non_exhaustive()
+        f.debug_struct("Connections").field("address", &address).finish_non_exhaustive()
     }
 }

@@ -74,18 +74,12 @@ where
     match kind {
         Some(Kind::I64) => row.try_get_unchecked(column).map(Cell::I64),
         Some(Kind::Text) => row.try_get_unchecked(column).map(Cell::Text),
-        Some(Kind::Bytes) => row
-            .try_get_unchecked::<&[u8], _>(column)
-            .map(|bytes| Cell::Bytes(bytes.to_vec())),
+        Some(Kind::Bytes) => {
+            row.try_get_unchecked::<&[u8], _>(column).map(|bytes| Cell::Bytes(bytes.to_vec()))
+        }
         None => {
-            let text = format!(
-                "{} is no type of a small result: cast it",
-                value.type_info().name()
-            );
-            Err(sqlx::Error::ColumnDecode {
-                index: column.to_string(),
-                source: text.into(),
-            })
+            let text = format!("{} is no type of a small result: cast it", value.type_info().name());
+            Err(sqlx::Error::ColumnDecode { index: column.to_string(), source: text.into() })
         }
     }
 }

@@ -110,10 +110,7 @@ async fn read_messages<DB: Backend>(
     max_bytes: usize,
 ) -> Result<(Claim, Rest), sqlx::Error> {
     let mut rows = DB::fetch(connection, query(statement)?);
-    let mut claim = Claim {
-        rows: Vec::with_capacity(limit.min(1024)),
-        more: false,
-    };
+    let mut claim = Claim { rows: Vec::with_capacity(limit.min(1024)), more: false };
     let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {
         let stored = DB::message(&row)?;
@@ -165,10 +162,7 @@ async fn run_steps<DB: Backend>(
         run_step::<DB>(&mut transaction, step, &mut result).await?;
         if result.stale {
             transaction.rollback().await?;
-            return Ok(TransactionResult {
-                stale: true,
-                ..TransactionResult::default()
-            });
+            return Ok(TransactionResult { stale: true, ..TransactionResult::default() });
         }
     }
     transaction.commit().await?;

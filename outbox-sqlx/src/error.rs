@@ -102,10 +102,7 @@ fn mysql_kind(number: u16) -> StoreErrorKind {
 
 #[cfg(feature = "sqlite")]
 fn sqlite_kind(error: &sqlx::sqlite::SqliteError) -> StoreErrorKind {
-    let code = error
-        .code()
-        .and_then(|code| code.parse::<i32>().ok())
-        .unwrap_or(0);
+    let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(0);
     let message = error.message();
     // The low byte is the primary code, the rest tells its variants apart.
     match code & 0xff {

@@ -77,20 +77,13 @@ impl<DB: Backend> SqlxStore<DB> {
     /// Yes: nothing stays behind.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::from_url(url)?;
-        store
-            .connections()
-            .reader(outbox_sql::Session::Read)
-            .await?
-            .give_back();
+        store.connections().reader(outbox_sql::Session::Read).await?.give_back();
         Ok(store)
     }
 
     fn build(connections: Connections<DB>, names: TableNames) -> Self {
         let sql = SqlStore::new(SqlxDriver::new(connections), DB::DIALECT, names);
-        Self {
-            sql,
-            examined: OnceCell::new(),
-        }
+        Self { sql, examined: OnceCell::new() }
     }
 
     pub(crate) fn connections(&self) -> &Connections<DB> {
@@ -106,9 +99,7 @@ impl<DB: Backend> OutboxStore for SqlxStore<DB> {
 
     async fn check(&self) -> Result<(), StoreError> {
         // First, because what it finds explains the errors that the other check would end with.
-        self.examined
-            .get_or_try_init(|| DB::examine(self.connections()))
-            .await?;
+        self.examined.get_or_try_init(|| DB::examine(self.connections())).await?;
         self.sql.check().await
     }
 
@@ -203,8 +194,6 @@ impl<DB: Backend> OutboxAdmin for SqlxStore<DB> {
 
 impl<DB: Backend> fmt::Debug for SqlxStore<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqlxStore")
-            .field("connections", self.connections())
-            .finish_non_exhaustive()
+        f.debug_struct("SqlxStore").field("connections", self.connections()).finish_non_exhaustive()
     }
 }

@@ -26,10 +26,7 @@ impl<DB: Backend> SqlxWriter<DB> {
     /// Writes to a table with another name.
     #[must_use]
     pub fn with_names(names: &TableNames) -> Self {
-        Self {
-            statements: InsertStatements::new(DB::DIALECT, names),
-            database: PhantomData,
-        }
+        Self { statements: InsertStatements::new(DB::DIALECT, names), database: PhantomData }
     }
 
     /// Writes one message. With sqlx the connection of a transaction is `&mut *tx`.
@@ -92,9 +89,6 @@ impl<DB: Backend> Default for SqlxWriter<DB> {
 
 impl<DB: Backend> Clone for SqlxWriter<DB> {
     fn clone(&self) -> Self {
-        Self {
-            statements: self.statements.clone(),
-            database: PhantomData,
-        }
+        Self { statements: self.statements.clone(), database: PhantomData }
     }
 }

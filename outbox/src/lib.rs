@@ -1,1 +1,38 @@
-//! outbox
+#![doc = include_str!("docs/book.md")]
+#![forbid(unsafe_code)]
+
+mod connect_error;
+mod store;
+mod transport;
+
+mod scheme;
+mod stdout;
+#[cfg(all(feature = "config", feature = "sqlx-postgres"))]
+mod wakeup;
+
+#[cfg(feature = "config")]
+mod config;
+
+#[cfg(feature = "config")]
+pub use config::{Config, ConfigError, ConfigSources, StoreConfig, TransportConfig};
+pub use connect_error::ConnectError;
+pub use stdout::StdoutTransport;
+pub use store::{Store, connect_store, connect_store_with_names};
+pub use transport::connect_transport;
+
+/// The message, and the traits of stores, transports and writers.
+pub use outbox_core::*;
+
+/// A store and a transport that live in the process.
+#[cfg(feature = "memory")]
+pub use outbox_memory as memory;
+/// NATS JetStream.
+#[cfg(feature = "nats")]
+pub use outbox_nats as nats;
+/// The relay.
+pub use outbox_relay as relay;
+/// Schema, migrations and names of the tables.
+pub use outbox_sql as sql;
+/// PostgreSQL, MySQL, MariaDB and SQLite by sqlx.
+#[cfg(any(feature = "sqlx-postgres", feature = "sqlx-mysql", feature = "sqlx-sqlite"))]
+pub use outbox_sqlx as sqlx;

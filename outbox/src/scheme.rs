@@ -30,28 +30,15 @@ impl<F: Copy> Scheme<F> {
 
     /// What opens this URL. No error repeats more of it than its scheme: the rest may hold a password.
     pub(crate) fn find(schemes: &[Self], role: Role, url: &str) -> Result<F, ConnectError> {
-        let known = || {
-            schemes
-                .iter()
-                .map(|scheme| scheme.name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
+        let known = || schemes.iter().map(|scheme| scheme.name).collect::<Vec<_>>().join(", ");
         let role = role.name();
         let Some(name) = scheme_of(url) else {
             return Err(ConnectError::NoScheme { role, known: known() });
         };
         let Some(scheme) = schemes.iter().find(|scheme| scheme.name == name) else {
-            return Err(ConnectError::UnknownScheme {
-                role,
-                scheme: name,
-                known: known(),
-            });
+            return Err(ConnectError::UnknownScheme { role, scheme: name, known: known() });
         };
-        scheme.open.ok_or(ConnectError::FeatureOff {
-            scheme: scheme.name,
-            feature: scheme.feature,
-        })
+        scheme.open.ok_or(ConnectError::FeatureOff { scheme: scheme.name, feature: scheme.feature })
     }
 }
 
@@ -67,10 +54,8 @@ pub(crate) fn scheme_of(url: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const SCHEMES: &[Scheme<u8>] = &[
-        Scheme::new("nats", "nats", None),
-        Scheme::new("memory", "memory", Some(7)),
-    ];
+    const SCHEMES: &[Scheme<u8>] =
+        &[Scheme::new("nats", "nats", None), Scheme::new("memory", "memory", Some(7))];
 
     fn find(url: &str) -> Result<u8, String> {
         Scheme::find(SCHEMES, Role::Transport, url).map_err(|error| error.to_string())
@@ -100,10 +85,7 @@ mod tests {
     fn what_has_no_scheme_is_not_repeated() {
         for url in ["c4nary", "", "c4nary@host:4222", "//c4nary:x@h", "1:c4nary"] {
             let text = find(url).unwrap_err();
-            assert_eq!(
-                text,
-                "the transport URL does not begin with a scheme; known are nats, memory"
-            );
+            assert_eq!(text, "the transport URL does not begin with a scheme; known are nats, memory");
         }
     }
 }

@@ -25,9 +25,7 @@ impl StdoutTransport {
     }
 
     fn to(output: impl Write + Send + 'static) -> Self {
-        Self {
-            output: Arc::new(Mutex::new(output)),
-        }
+        Self { output: Arc::new(Mutex::new(output)) }
     }
 }
 
@@ -97,11 +95,8 @@ fn line(message: &OutboxMessage) -> String {
     field("aggregate_id", json!(message.aggregate_id()));
     field("correlation_id", json!(message.correlation_id()));
     field("content_type", json!(message.content_type()));
-    let headers: Map<_, _> = message
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.to_owned(), json!(value)))
-        .collect();
+    let headers: Map<_, _> =
+        message.headers().iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     field("headers", Value::Object(headers));
     match std::str::from_utf8(message.payload()) {
         Ok(text) => field("payload", json!(text)),
@@ -147,18 +142,12 @@ mod tests {
             .header("tenant", "acme")
             .build()
             .unwrap();
-        let raw = OutboxMessage::bytes("raw", vec![0xff, 0x00, 0x1a])
-            .unwrap()
-            .build()
-            .unwrap();
+        let raw = OutboxMessage::bytes("raw", vec![0xff, 0x00, 0x1a]).unwrap().build().unwrap();
         let results = transport.publish(&[text.clone(), raw]).await;
         assert!(results.iter().all(Result::is_ok) && results.len() == 2);
 
         let printed = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
-        let lines: Vec<Value> = printed
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let lines: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2, "{printed}");
         let expected = json!({
             "id": text.id(), "topic": "orders.placed", "ordering_key": "7", "event_type": "orders.placed",

@@ -1,6 +1,10 @@
 //! The outbox measured beside the best bare loop that one could write by hand for the same database.
 #![forbid(unsafe_code)]
 
+mod benches;
+mod database;
+mod machine;
+mod ours;
 mod raw;
 mod report;
 mod workload;
@@ -9,64 +13,108 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use outbox_sqlx::Backend;
 
-use report::{Measurement, Report};
+use benches::{cold_plan, drain, held_snapshot};
+use database::Database;
+use database::mysql::MySqlDatabase;
+use database::postgres::PostgresDatabase;
+use database::sqlite::SqliteDatabase;
+use machine::Machine;
+use report::{Report, progress};
 use workload::Workload;
 
 #[derive(Parser)]
 #[command(about = "Measures the outbox; run by `cargo xtask bench`")]
 struct Cli {
-    /// Fewer messages and one round: does it work, not how fast it is
+    /// Fewer messages and fewer rounds: done in a minute, and good for a first impression
     #[arg(long)]
     quick: bool,
     /// Writes the figures to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Messages per round
-    #[arg(long)]
-    messages: Option<u32>,
-    /// Rounds; the best one counts
-    #[arg(long)]
-    rounds: Option<u32>,
-    /// Only stores whose name contains this
+    /// Only the bench with this name: drain, held-snapshot, cold-plan
+    #[arg(long, default_value = "")]
+    bench: String,
+    /// Only stores whose name contains this: postgres, mariadb, sqlite
     #[arg(long, default_value = "")]
     store: String,
+    /// Messages per round of drain and cold-plan
+    #[arg(long)]
+    messages: Option<u32>,
+    /// Text headers per message
+    #[arg(long, default_value_t = 0)]
+    headers: u32,
+    /// Rounds of drain and cold-plan; the best one counts
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Bursts of held-snapshot
+    #[arg(long)]
+    bursts: Option<u32>,
+    /// Messages per burst
+    #[arg(long)]
+    burst: Option<u32>,
+}
+
+impl Cli {
+    fn workload(&self) -> Workload {
+        let plan = if self.quick { Workload::QUICK } else { Workload::FULL };
+        Workload {
+            messages: self.messages.unwrap_or(plan.messages),
+            headers: self.headers,
+            rounds: self.rounds.unwrap_or(plan.rounds).max(1),
+            bursts: self.bursts.unwrap_or(plan.bursts).max(2),
+            burst: self.burst.unwrap_or(plan.burst),
+        }
+    }
+
+    fn wants(&self, bench: &str, store: &str) -> bool {
+        bench.contains(&self.bench) && store.contains(&self.store)
+    }
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    let mut workload = if cli.quick {
-        Workload::QUICK
-    } else {
-        Workload::FULL
-    };
-    workload.messages = cli.messages.unwrap_or(workload.messages);
-    workload.rounds = cli.rounds.unwrap_or(workload.rounds);
-
+    // A relay that can't work says so in its log; without one a run would just stand still.
+    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::ERROR).init();
+    let workload = cli.workload();
+    let mut machine = Machine::here();
     let mut report = Report::default();
-    for store in ["postgres", "sqlite"] {
-        if !store.contains(&cli.store) {
-            continue;
-        }
-        let raw = match store {
-            "postgres" => raw::postgres::drain(&workload).await.context("PostgreSQL")?,
-            _ => raw::sqlite::drain(&workload).await.context("SQLite")?,
-        };
-        report.push(Measurement {
-            bench: "drain",
-            store,
-            orm: "sqlx",
-            transport: "none",
-            variant: format!("{} messages", workload.messages),
-            ours: None,
-            raw: Some(raw),
-            unit: "msg/s",
-        });
+
+    store::<PostgresDatabase>(&cli, &workload, &mut machine, &mut report).await?;
+    if cli.wants(held_snapshot::NAME, PostgresDatabase::NAME) {
+        held_snapshot::run(&workload, &mut report).await.context(held_snapshot::NAME)?;
     }
+    if cli.wants(cold_plan::NAME, PostgresDatabase::NAME) {
+        cold_plan::run(&workload, &mut report).await.context(cold_plan::NAME)?;
+    }
+    store::<MySqlDatabase>(&cli, &workload, &mut machine, &mut report).await?;
+    store::<SqliteDatabase>(&cli, &workload, &mut machine, &mut report).await?;
+
+    machine.print();
     report.print();
     match &cli.json {
         Some(file) => report.write(file),
         None => Ok(()),
     }
+}
+
+/// What is measured on every database.
+async fn store<D>(cli: &Cli, workload: &Workload, machine: &mut Machine, report: &mut Report) -> Result<()>
+where
+    D: Database,
+    D::Driver: Backend,
+{
+    if !D::NAME.contains(&cli.store) {
+        return Ok(());
+    }
+    let mut database = D::fresh().await.context(D::NAME)?;
+    machine.add(D::NAME, database.version().await?);
+    database.remove().await?;
+    if cli.wants(drain::NAME, D::NAME) {
+        progress(format_args!("{}: {}", D::NAME, drain::NAME));
+        drain::run::<D>(workload, report).await.with_context(|| format!("{} on {}", drain::NAME, D::NAME))?;
+    }
+    Ok(())
 }

@@ -59,9 +59,7 @@ impl Admin<'_> {
             ),
         };
         let rows = self.query(sql, values).await?;
-        rows.iter()
-            .map(|row| Ok(row.text(0)?.unwrap_or_default().to_owned()))
-            .collect()
+        rows.iter().map(|row| Ok(row.text(0)?.unwrap_or_default().to_owned())).collect()
     }
 
     /// A table as the catalogs of MySQL name it.
@@ -80,15 +78,7 @@ pub(super) struct Column {
 impl Column {
     fn read(row: &Row) -> Result<Self, StoreError> {
         let text = |column| Ok::<_, StoreError>(row.text(column)?.unwrap_or_default().to_owned());
-        let null = if row.i64(2)? == Some(0) {
-            Null::No
-        } else {
-            Null::Yes
-        };
-        Ok(Self {
-            name: text(0)?,
-            of: text(1)?,
-            null,
-        })
+        let null = if row.i64(2)? == Some(0) { Null::No } else { Null::Yes };
+        Ok(Self { name: text(0)?, of: text(1)?, null })
     }
 }

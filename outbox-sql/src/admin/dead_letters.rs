@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
@@ -22,15 +23,9 @@ impl Admin<'_> {
         let details = self.details(&conditions, values.clone()).await?;
         // A dead letter is listed whatever its shard.
         let columns = message_columns(self.dialect(), Table::DeadLetters, "0");
-        let sql = format!(
-            "SELECT {columns} FROM {} AS m {conditions}",
-            self.words.dead_letters
-        );
+        let sql = format!("SELECT {columns} FROM {} AS m {conditions}", self.words.dead_letters);
         let statement = self.statement(&sql, values);
-        let claim = self
-            .driver
-            .messages(Session::Control, statement, query.limit, BYTES)
-            .await?;
+        let claim = self.driver.messages(Session::Control, statement, query.limit, BYTES).await?;
         let letters = claim.rows.into_iter().filter_map(|row| {
             let details = details.get(&row.row.number)?;
             Some(DeadLetter {
@@ -44,25 +39,27 @@ impl Admin<'_> {
                 requested: details.requested,
             })
         });
-        Ok(letters.collect())
+        let mut letters: Vec<_> = letters.collect();
+        letters.sort_by_key(|letter| Reverse(letter.died_at));
+        Ok(letters)
     }
 
     fn conditions(&self, query: &DeadLetterQuery) -> (String, Vec<Value<'static>>) {
         let mut sql = "WHERE true".to_owned();
         let mut values = Vec::new();
+        // Few rows have the same id, and asking for an order as well would make PostgreSQL read all in that order.
+        let mut order = " ORDER BY m.died_at DESC, m.number DESC";
         if let Some(id) = &query.id {
             sql += " AND m.id = ?";
             values.push(self.id(id));
+            order = "";
         }
         if let Some(topic) = &query.topic {
             sql += " AND m.topic = ?";
             values.push(topic.clone().into());
         }
         values.push(i64::try_from(query.limit).unwrap_or(i64::MAX).into());
-        (
-            format!("{sql} ORDER BY m.died_at DESC, m.number DESC LIMIT ?"),
-            values,
-        )
+        (format!("{sql}{order} LIMIT ?"), values)
     }
 
     async fn details(
@@ -78,9 +75,7 @@ impl Admin<'_> {
             self.words.requests,
         );
         let rows = self.query(&sql, values).await?;
-        rows.iter()
-            .map(|row| Ok((row.i64(0)?.unwrap_or_default(), Details::read(row)?)))
-            .collect()
+        rows.iter().map(|row| Ok((row.i64(0)?.unwrap_or_default(), Details::read(row)?))).collect()
     }
 }
 
@@ -109,7 +104,5 @@ impl Details {
 }
 
 fn action(stored: &str) -> Option<OperatorAction> {
-    [OperatorAction::Replay, OperatorAction::Discard]
-        .into_iter()
-        .find(|action| action.as_str() == stored)
+    [OperatorAction::Replay, OperatorAction::Discard].into_iter().find(|action| action.as_str() == stored)
 }

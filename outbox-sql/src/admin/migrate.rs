@@ -14,10 +14,7 @@ impl Admin<'_> {
                 continue;
             }
             match self.driver.script(&self.locked(&script)).await {
-                Ok(()) => applied.push(Migration {
-                    version: script.version,
-                    name: script.name.to_owned(),
-                }),
+                Ok(()) => applied.push(Migration { version: script.version, name: script.name.to_owned() }),
                 Err(error) => {
                     known = self.versions().await?;
                     if !known.contains(&script.version) {
@@ -43,10 +40,8 @@ impl Admin<'_> {
             // Every statement commits on its own there, and can be run twice; the lock only keeps two from disturbing
             // each other. It is gone before the last statement, which is the one that may fail.
             Dialect::MySql => {
-                let schema = self
-                    .names
-                    .schema()
-                    .map_or("database()".to_owned(), |schema| format!("'{schema}'"));
+                let schema =
+                    self.names.schema().map_or("database()".to_owned(), |schema| format!("'{schema}'"));
                 let lock = format!("concat('outbox ', sha1(concat({schema}, '.{table}')))");
                 let (tables, record) = sql.rsplit_once("INSERT INTO").unwrap_or((sql, ""));
                 format!("DO get_lock({lock}, 60);\n{tables}DO release_lock({lock});\nINSERT INTO{record}")

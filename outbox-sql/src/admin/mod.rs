@@ -45,9 +45,7 @@ impl Admin<'_> {
     }
 
     async fn query(&self, sql: &str, values: Vec<Value<'_>>) -> Result<Vec<Row>, StoreError> {
-        self.driver
-            .query(Session::Control, self.statement(sql, values))
-            .await
+        self.driver.query(Session::Control, self.statement(sql, values)).await
     }
 
     /// An id as it is bound.
@@ -61,55 +59,33 @@ impl Admin<'_> {
 
 impl<D: Driver> SqlStore<D> {
     pub(crate) fn admin(&self) -> Admin<'_> {
-        Admin {
-            driver: &self.driver,
-            words: &self.words,
-            names: &self.names,
-        }
+        Admin { driver: &self.driver, words: &self.words, names: &self.names }
     }
 }
 
 #[async_trait]
 impl<D: Driver> OutboxAdmin for SqlStore<D> {
     async fn migrate(&self) -> Result<Vec<Migration>, StoreError> {
-        self.admin()
-            .migrate()
-            .await
-            .map_err(|error| error.during("migrate"))
+        self.admin().migrate().await.map_err(|error| error.during("migrate"))
     }
 
     async fn schema_check(&self) -> Result<Vec<SchemaDrift>, StoreError> {
-        self.admin()
-            .schema_check()
-            .await
-            .map_err(|error| error.during("check the schema"))
+        self.admin().schema_check().await.map_err(|error| error.during("check the schema"))
     }
 
     async fn stats(&self, count_limit: u64) -> Result<OutboxStats, StoreError> {
-        self.admin()
-            .stats(count_limit)
-            .await
-            .map_err(|error| error.during("read the figures"))
+        self.admin().stats(count_limit).await.map_err(|error| error.during("read the figures"))
     }
 
     async fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
-        self.admin()
-            .dead_letters(query)
-            .await
-            .map_err(|error| error.during("list dead letters"))
+        self.admin().dead_letters(query).await.map_err(|error| error.during("list dead letters"))
     }
 
     async fn request(&self, ids: &[MessageId], action: OperatorAction) -> Result<u64, StoreError> {
-        self.admin()
-            .request(ids, action)
-            .await
-            .map_err(|error| error.during("request"))
+        self.admin().request(ids, action).await.map_err(|error| error.during("request"))
     }
 
     async fn set_shard_count(&self, count: u8) -> Result<(), StoreError> {
-        self.admin()
-            .set_shard_count(count)
-            .await
-            .map_err(|error| error.during("set the shard count"))
+        self.admin().set_shard_count(count).await.map_err(|error| error.during("set the shard count"))
     }
 }

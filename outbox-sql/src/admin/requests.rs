@@ -17,11 +17,8 @@ impl Admin<'_> {
     }
 
     async fn request_some(&self, ids: &[MessageId], action: OperatorAction) -> Result<u64, StoreError> {
-        let (requests, dead, deferred) = (
-            &self.words.requests,
-            &self.words.dead_letters,
-            &self.words.deferred,
-        );
+        let (requests, dead, deferred) =
+            (&self.words.requests, &self.words.dead_letters, &self.words.deferred);
         let list = vec!["?"; ids.len()].join(", ");
         let bound = || ids.iter().map(|id| self.id(id));
         let (ignore, or_nothing) = match self.dialect() {

@@ -29,15 +29,8 @@ impl Admin<'_> {
 
     fn drift(&self, table: Table, column: &str, problem: impl Into<String>) -> SchemaDrift {
         let table = self.names.plain(table);
-        let object = if column.is_empty() {
-            table
-        } else {
-            format!("{table}.{column}")
-        };
-        SchemaDrift {
-            object,
-            problem: problem.into(),
-        }
+        let object = if column.is_empty() { table } else { format!("{table}.{column}") };
+        SchemaDrift { object, problem: problem.into() }
     }
 
     fn compare_columns(&self, shape: &Shape, found: &[Column], drifts: &mut Vec<SchemaDrift>) {
@@ -66,19 +59,14 @@ impl Admin<'_> {
     }
 
     fn compare_indexes(&self, shape: &Shape, found: &[String], drifts: &mut Vec<SchemaDrift>) {
-        for expected in shape
-            .indexes
-            .iter()
-            .filter(|expected| !found.iter().any(|columns| columns == *expected))
+        for expected in
+            shape.indexes.iter().filter(|expected| !found.iter().any(|columns| columns == *expected))
         {
             drifts.push(self.drift(shape.table, "", format!("the index on ({expected}) is missing")));
         }
         // Elsewhere another index does no harm.
         if shape.table == Table::Messages {
-            for other in found
-                .iter()
-                .filter(|columns| !shape.indexes.contains(&columns.as_str()))
-            {
+            for other in found.iter().filter(|columns| !shape.indexes.contains(&columns.as_str())) {
                 let problem = format!(
                     "the index on ({other}) slows every producer down and may change the plans of reads"
                 );
@@ -119,10 +107,7 @@ impl Admin<'_> {
     }
 
     async fn check_shards(&self, drifts: &mut Vec<SchemaDrift>) -> Result<(), StoreError> {
-        let (count, most) = (
-            self.words.number("count(*)"),
-            self.words.number("coalesce(max(shard), -1)"),
-        );
+        let (count, most) = (self.words.number("count(*)"), self.words.number("coalesce(max(shard), -1)"));
         let sql = format!("SELECT {count}, {most} FROM {}", self.words.shards);
         for row in self.query(&sql, Vec::new()).await? {
             let (count, most) = (row.i64(0)?.unwrap_or_default(), row.i64(1)?.unwrap_or_default());
@@ -137,16 +122,10 @@ impl Admin<'_> {
 
     async fn check_versions(&self, drifts: &mut Vec<SchemaDrift>) -> Result<(), StoreError> {
         let applied = self.versions().await?;
-        let known: Vec<i32> = Migrations::rendered(self.dialect(), self.names)
-            .iter()
-            .map(|script| script.version)
-            .collect();
+        let known: Vec<i32> =
+            Migrations::rendered(self.dialect(), self.names).iter().map(|script| script.version).collect();
         for version in known.iter().filter(|version| !applied.contains(version)) {
-            drifts.push(self.drift(
-                Table::Migrations,
-                "",
-                format!("version {version} was not applied"),
-            ));
+            drifts.push(self.drift(Table::Migrations, "", format!("version {version} was not applied")));
         }
         for version in applied.iter().filter(|version| !known.contains(version)) {
             drifts.push(self.drift(

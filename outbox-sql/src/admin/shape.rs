@@ -185,9 +185,7 @@ mod tests {
                 let table = names.table(dialect, shape.table);
                 let (_, body) = sql.split_once(&format!("{table} (\n")).unwrap();
                 let (body, _) = body.split_once("\n)").unwrap();
-                let mut made = body
-                    .lines()
-                    .map(|line| line.split_whitespace().next().unwrap_or_default());
+                let mut made = body.lines().map(|line| line.split_whitespace().next().unwrap_or_default());
                 for (column, ..) in shape.columns {
                     assert!(
                         made.any(|word| word == *column),

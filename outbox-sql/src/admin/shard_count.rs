@@ -28,9 +28,7 @@ impl Admin<'_> {
         let highest = format!("(SELECT highest FROM (SELECT max(epoch) AS highest FROM {shards}) AS e)");
         let free =
             format!("UPDATE {shards} SET owner = NULL, lease_until = NULL, unclean = 0, epoch = {highest}");
-        let numbers: Vec<String> = (0..count)
-            .map(|shard| format!("SELECT {shard} AS shard"))
-            .collect();
+        let numbers: Vec<String> = (0..count).map(|shard| format!("SELECT {shard} AS shard")).collect();
         let add = format!(
             "INSERT INTO {shards} (shard, epoch) SELECT n.shard, coalesce({highest}, 0) FROM ({}) AS n \
              WHERE n.shard NOT IN (SELECT shard FROM {shards})",
@@ -39,19 +37,14 @@ impl Admin<'_> {
         let remove = format!("DELETE FROM {shards} WHERE shard >= {count}");
         let also = |sql: &str| Step::Also(self.statement(sql, Vec::new()));
         let steps = vec![
-            Step::Fence {
-                statement: self.statement(&leases, Vec::new()),
-                expect: 0,
-            },
+            Step::Fence { statement: self.statement(&leases, Vec::new()), expect: 0 },
             also(&free),
             also(&add),
             also(&remove),
         ];
         let result = self.driver.transaction(Session::Control, steps).await?;
         if result.stale {
-            return Err(invalid(
-                "a relay holds a lease: stop every relay first".to_owned(),
-            ));
+            return Err(invalid("a relay holds a lease: stop every relay first".to_owned()));
         }
         Ok(())
     }

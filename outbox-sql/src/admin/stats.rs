@@ -22,15 +22,11 @@ impl Admin<'_> {
     }
 
     async fn counts(&self, stats: &mut OutboxStats, limit: &Value<'static>) -> Result<(), StoreError> {
-        let (messages, deferred, dead) = (
-            &self.words.messages,
-            &self.words.deferred,
-            &self.words.dead_letters,
-        );
+        let (messages, deferred, dead) =
+            (&self.words.messages, &self.words.deferred, &self.words.dead_letters);
         let count = |of: &str| {
-            self.words.number(&format!(
-                "(SELECT count(*) FROM (SELECT 1 AS one FROM {of} LIMIT ?) AS counted)"
-            ))
+            self.words
+                .number(&format!("(SELECT count(*) FROM (SELECT 1 AS one FROM {of} LIMIT ?) AS counted)"))
         };
         let sql = format!(
             "SELECT {}, {}, {}, (SELECT {} FROM {messages} ORDER BY seq LIMIT 1)",
@@ -39,9 +35,7 @@ impl Admin<'_> {
             count(dead),
             self.dialect().us_until("created_at"),
         );
-        let rows = self
-            .query(&sql, vec![limit.clone(), limit.clone(), limit.clone()])
-            .await?;
+        let rows = self.query(&sql, vec![limit.clone(), limit.clone(), limit.clone()]).await?;
         if let [row] = &rows[..] {
             stats.pending = number(row, 0)?;
             stats.held = number(row, 1)?;
@@ -53,15 +47,10 @@ impl Admin<'_> {
 
     async fn waiting(&self, stats: &mut OutboxStats, limit: &Value<'static>) -> Result<(), StoreError> {
         let sum = |condition: &str| {
-            self.words.number(&format!(
-                "coalesce(sum(CASE WHEN {condition} THEN 1 ELSE 0 END), 0)"
-            ))
+            self.words.number(&format!("coalesce(sum(CASE WHEN {condition} THEN 1 ELSE 0 END), 0)"))
         };
         let (delayed, retrying) = (sum("attempts = 0"), sum("attempts > 0"));
-        let sql = format!(
-            "SELECT {delayed}, {retrying} FROM {} AS waiting",
-            self.with_a_time()
-        );
+        let sql = format!("SELECT {delayed}, {retrying} FROM {} AS waiting", self.with_a_time());
         let rows = self.query(&sql, vec![limit.clone()]).await?;
         if let [row] = &rows[..] {
             stats.delayed = number(row, 0)?;
@@ -71,10 +60,8 @@ impl Admin<'_> {
     }
 
     async fn blocked(&self, stats: &mut OutboxStats, limit: &Value<'static>) -> Result<(), StoreError> {
-        let (keys, longest) = (
-            self.words.number("count(DISTINCT ordering_key)"),
-            self.dialect().us_until("min(since)"),
-        );
+        let (keys, longest) =
+            (self.words.number("count(DISTINCT ordering_key)"), self.dialect().us_until("min(since)"));
         let retrying = self.with_a_time();
         let dead = &self.words.dead_letters;
         let sql = format!(
@@ -119,10 +106,8 @@ impl Admin<'_> {
     }
 
     async fn relays(&self) -> Result<Vec<RelayInfo>, StoreError> {
-        let alive = self.words.number(&format!(
-            "CASE WHEN alive_until > {} THEN 1 ELSE 0 END",
-            self.dialect().now()
-        ));
+        let alive =
+            self.words.number(&format!("CASE WHEN alive_until > {} THEN 1 ELSE 0 END", self.dialect().now()));
         let sql = format!(
             "SELECT relay, label, {alive}, {} FROM {} WHERE last_seen > {} ORDER BY relay",
             self.dialect().us_until("last_seen"),
@@ -135,18 +120,13 @@ impl Admin<'_> {
 }
 
 fn shard_info(row: &Row) -> Result<ShardInfo, StoreError> {
-    let small = |number: Option<i64>| {
-        number
-            .and_then(|number| ShardId::try_from(number).ok())
-            .unwrap_or_default()
-    };
+    let small =
+        |number: Option<i64>| number.and_then(|number| ShardId::try_from(number).ok()).unwrap_or_default();
     Ok(ShardInfo {
         shard: small(row.i64(0)?),
         owner: row.text(1)?.map(str::to_owned),
         epoch: row.i64(2)?.unwrap_or_default(),
-        lease_left: row
-            .i64(3)?
-            .map(|left| Duration::from_micros(left.max(0).unsigned_abs())),
+        lease_left: row.i64(3)?.map(|left| Duration::from_micros(left.max(0).unsigned_abs())),
         unclean_takeovers: u32::try_from(row.i64(4)?.unwrap_or_default()).unwrap_or_default(),
     })
 }
@@ -161,10 +141,7 @@ fn relay_info(row: &Row) -> Result<RelayInfo, StoreError> {
 }
 
 fn number(row: &Row, column: usize) -> Result<u64, StoreError> {
-    Ok(row
-        .i64(column)?
-        .and_then(|number| u64::try_from(number).ok())
-        .unwrap_or_default())
+    Ok(row.i64(column)?.and_then(|number| u64::try_from(number).ok()).unwrap_or_default())
 }
 
 /// How long ago that was; nothing if it is still to come.

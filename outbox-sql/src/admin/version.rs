@@ -52,11 +52,8 @@ impl Admin<'_> {
                 return if exists { Err(error) } else { Ok(Vec::new()) };
             }
         };
-        let version = |number: Option<i64>| {
-            number
-                .and_then(|number| i32::try_from(number).ok())
-                .unwrap_or(i32::MAX)
-        };
+        let version =
+            |number: Option<i64>| number.and_then(|number| i32::try_from(number).ok()).unwrap_or(i32::MAX);
         rows.iter().map(|row| row.i64(0).map(version)).collect()
     }
 
@@ -64,19 +61,17 @@ impl Admin<'_> {
     pub(super) async fn exists(&self, table: Table) -> Result<bool, StoreError> {
         let plain = self.names.plain(table);
         let (sql, values) = match self.dialect() {
-            Dialect::Postgres => (
-                "SELECT (to_regclass(?::text) IS NOT NULL)::int::int8",
-                vec![self.table(table).into()],
-            ),
+            Dialect::Postgres => {
+                ("SELECT (to_regclass(?::text) IS NOT NULL)::int::int8", vec![self.table(table).into()])
+            }
             Dialect::MySql => (
                 "SELECT COUNT(*) FROM information_schema.tables \
                  WHERE table_schema = coalesce(?, database()) AND table_name = ?",
                 vec![self.schema(), plain.into()],
             ),
-            Dialect::Sqlite => (
-                "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?",
-                vec![plain.into()],
-            ),
+            Dialect::Sqlite => {
+                ("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", vec![plain.into()])
+            }
         };
         let rows = self.query(sql, values).await?;
         Ok(rows.first().map(|row| row.i64(0)).transpose()?.flatten() == Some(1))

@@ -34,15 +34,13 @@ impl Backend for MySql {
     }
 
     fn cell(row: &MySqlRow, column: usize) -> Result<Cell, sqlx::Error> {
-        decode::cell(row, column, |name| {
-            match name.strip_suffix(" UNSIGNED").unwrap_or(name) {
-                "BIGINT" | "INT" | "MEDIUMINT" | "SMALLINT" | "TINYINT" | "BOOLEAN" => Some(Kind::I64),
-                "VARCHAR" | "CHAR" | "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT" | "JSON" | "ENUM" => {
-                    Some(Kind::Text)
-                }
-                "VARBINARY" | "BINARY" | "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB" => Some(Kind::Bytes),
-                _ => None,
+        decode::cell(row, column, |name| match name.strip_suffix(" UNSIGNED").unwrap_or(name) {
+            "BIGINT" | "INT" | "MEDIUMINT" | "SMALLINT" | "TINYINT" | "BOOLEAN" => Some(Kind::I64),
+            "VARCHAR" | "CHAR" | "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT" | "JSON" | "ENUM" => {
+                Some(Kind::Text)
             }
+            "VARBINARY" | "BINARY" | "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB" => Some(Kind::Bytes),
+            _ => None,
         })
     }
 
@@ -58,24 +56,14 @@ impl Backend for MySql {
     }
 
     fn script(connection: &mut MySqlConnection, sql: SqlStr) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        Box::pin(async move {
-            sqlx::raw_sql(sql)
-                .execute_many(connection)
-                .map_ok(drop)
-                .try_collect()
-                .await
-        })
+        Box::pin(async move { sqlx::raw_sql(sql).execute_many(connection).map_ok(drop).try_collect().await })
     }
 
     fn address(options: &MySqlConnectOptions) -> String {
         let database = options.get_database().unwrap_or("(none)");
         match options.get_socket() {
             Some(socket) => format!("mysql database {database} at {}", socket.display()),
-            None => format!(
-                "mysql database {database} at {}:{}",
-                options.get_host(),
-                options.get_port()
-            ),
+            None => format!("mysql database {database} at {}:{}", options.get_host(), options.get_port()),
         }
     }
 }

@@ -59,13 +59,7 @@ impl Backend for Postgres {
     }
 
     fn script(connection: &mut PgConnection, sql: SqlStr) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        Box::pin(async move {
-            sqlx::raw_sql(sql)
-                .execute_many(connection)
-                .map_ok(drop)
-                .try_collect()
-                .await
-        })
+        Box::pin(async move { sqlx::raw_sql(sql).execute_many(connection).map_ok(drop).try_collect().await })
     }
 
     fn relay_options(options: &PgConnectOptions) -> PgConnectOptions {
@@ -80,11 +74,7 @@ impl Backend for Postgres {
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         match options.get_socket() {
             Some(socket) => format!("postgres database {database} at {}", socket.display()),
-            None => format!(
-                "postgres database {database} at {}:{}",
-                options.get_host(),
-                options.get_port()
-            ),
+            None => format!("postgres database {database} at {}:{}", options.get_host(), options.get_port()),
         }
     }
 }

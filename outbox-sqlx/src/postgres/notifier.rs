@@ -39,9 +39,7 @@ impl PostgresNotifier {
     pub fn new(pool: &PgPool, names: &TableNames) -> Self {
         let wanted = Arc::new(Notify::new());
         let task = tokio::spawn(run(pool.clone(), channel(names), Arc::clone(&wanted))).abort_handle();
-        Self {
-            sender: Arc::new(Sender { wanted, task }),
-        }
+        Self { sender: Arc::new(Sender { wanted, task }) }
     }
 
     /// Asks for a notification. Many calls at once become one.
@@ -62,11 +60,7 @@ async fn run(pool: PgPool, channel: String, wanted: Arc<Notify>) {
 
 /// Sends one notification, in a transaction of its own.
 pub(super) async fn send(pool: &PgPool, channel: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_notify($1, '')")
-        .bind(channel)
-        .persistent(false)
-        .execute(pool)
-        .await?;
+    sqlx::query("SELECT pg_notify($1, '')").bind(channel).persistent(false).execute(pool).await?;
     Ok(())
 }
 

@@ -71,29 +71,17 @@ impl PostgresWakeup {
     /// Yes: nothing stays behind.
     pub async fn connect(pool: &PgPool, names: &TableNames) -> Result<Self, WakeupError> {
         let (pool, channel) = (pool.clone(), channel(names));
-        let mut wakeup = Self {
-            pool,
-            channel,
-            listener: None,
-            pause: FIRST_PAUSE,
-        };
+        let mut wakeup = Self { pool, channel, listener: None, pause: FIRST_PAUSE };
         // Before anything listens: through a pooler it would be somebody else's connection that gets the notifications.
-        if pooler::detect(&Connections::from_pool(&wakeup.pool))
-            .await
-            .map_err(WakeupError::Store)?
-        {
+        if pooler::detect(&Connections::from_pool(&wakeup.pool)).await.map_err(WakeupError::Store)? {
             return Err(WakeupError::Pooler);
         }
         wakeup.listen().await.map_err(WakeupError::store)?;
-        send(&wakeup.pool, &wakeup.channel)
-            .await
-            .map_err(WakeupError::store)?;
+        send(&wakeup.pool, &wakeup.channel).await.map_err(WakeupError::store)?;
         match tokio::time::timeout(ARRIVAL_LIMIT, wakeup.receive()).await {
             Ok(Ok(())) => Ok(wakeup),
             Ok(Err(error)) => Err(WakeupError::store(error)),
-            Err(_) => Err(WakeupError::NotDelivered {
-                within: ARRIVAL_LIMIT,
-            }),
+            Err(_) => Err(WakeupError::NotDelivered { within: ARRIVAL_LIMIT }),
         }
     }
 
@@ -104,9 +92,7 @@ impl PostgresWakeup {
     }
 
     async fn listen(&mut self) -> Result<(), sqlx::Error> {
-        let options = (*self.pool.connect_options())
-            .clone()
-            .application_name(APPLICATION);
+        let options = (*self.pool.connect_options()).clone().application_name(APPLICATION);
         // The listener wants a pool. A new one each time: a connection that died in silence would block the old one.
         let own = PgPoolOptions::new()
             .max_connections(1)
@@ -135,12 +121,20 @@ impl PostgresWakeup {
                 Ok(Ok(None)) => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into())),
                 Ok(Err(error)) => return Err(error),
                 // A connection that a firewall has forgotten would be silent for ever.
-                Err(_) => within(ANSWER_LIMIT, listener.execute("SELECT 1"))
-                    .await
-                    .map(drop)?,
+                Err(_) => within(ANSWER_LIMIT, listener.execute("SELECT 1")).await.map(drop)?,
             }
         }
-        while let Some(Ok(Some(_))) = listener.try_recv().now_or_never() {}
+        loop {
+            match listener.try_recv().now_or_never() {
+                None => break,
+                Some(Ok(Some(_))) => {}
+                // Left alone, the listener would connect again in silence, and nobody would know what was missed.
+                Some(Ok(None) | Err(_)) => {
+                    self.listener = None;
+                    break;
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -181,8 +175,6 @@ impl Wakeup for PostgresWakeup {
 
 impl fmt::Debug for PostgresWakeup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresWakeup")
-            .field("channel", &self.channel)
-            .finish_non_exhaustive()
+        f.debug_struct("PostgresWakeup").field("channel", &self.channel).finish_non_exhaustive()
     }
 }

@@ -58,13 +58,7 @@ impl Backend for Sqlite {
     }
 
     fn script(connection: &mut SqliteConnection, sql: SqlStr) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        Box::pin(async move {
-            sqlx::raw_sql(sql)
-                .execute_many(connection)
-                .map_ok(drop)
-                .try_collect()
-                .await
-        })
+        Box::pin(async move { sqlx::raw_sql(sql).execute_many(connection).map_ok(drop).try_collect().await })
     }
 
     /// A transaction that reads first and writes then fails at once when another has written in between; one that says

@@ -11,9 +11,8 @@ const OLDEST: &str = "3.51.3";
 /// Refuses a SQLite library that is too old.
 pub(crate) async fn check(connections: &Connections<Sqlite>) -> Result<(), StoreError> {
     let mut lent = connections.reader(Session::Control).await?;
-    let version = sqlx::query_scalar::<_, String>("SELECT sqlite_version()")
-        .fetch_one(lent.connection())
-        .await;
+    let version =
+        sqlx::query_scalar::<_, String>("SELECT sqlite_version()").fetch_one(lent.connection()).await;
     let version = version.map_err(|error| store_error("check", error))?;
     lent.give_back();
     if numbers(&version) >= numbers(OLDEST) {
@@ -26,10 +25,7 @@ pub(crate) async fn check(connections: &Connections<Sqlite>) -> Result<(), Store
 }
 
 fn numbers(version: &str) -> Vec<u32> {
-    version
-        .split('.')
-        .map_while(|number| number.parse().ok())
-        .collect()
+    version.split('.').map_while(|number| number.parse().ok()).collect()
 }
 
 #[cfg(test)]

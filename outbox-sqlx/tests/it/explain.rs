@@ -23,27 +23,16 @@ pub(crate) async fn claims<DB: TestDatabase>(
     let half = ShardSet::of(all.count(), all.iter().filter(|shard| shard % 2 == 0));
     let mut plans = Vec::new();
     for rows in [10, 3_000] {
-        fixture
-            .enqueue(&(0..rows).map(|_| message()).collect::<Vec<_>>())
-            .await;
+        fixture.enqueue(&(0..rows).map(|_| message()).collect::<Vec<_>>()).await;
         let mut connection = fixture.pool.acquire().await.unwrap();
-        DB::script(&mut connection, AssertSqlSafe(analyze).into_sql_str())
-            .await
-            .unwrap();
+        DB::script(&mut connection, AssertSqlSafe(analyze).into_sql_str()).await.unwrap();
         for setting in DB::DIALECT.session_settings() {
-            DB::script(&mut connection, AssertSqlSafe(*setting).into_sql_str())
-                .await
-                .unwrap();
+            DB::script(&mut connection, AssertSqlSafe(*setting).into_sql_str()).await.unwrap();
         }
         for shards in [all, half] {
             scope.shards = shards;
             let source = ClaimSource::Fresh { after: 5 };
-            let request = ClaimRequest {
-                scope: scope.clone(),
-                source,
-                limit: 1_000,
-                max_bytes: 1 << 20,
-            };
+            let request = ClaimRequest { scope: scope.clone(), source, limit: 1_000, max_bytes: 1 << 20 };
             let statement = written::<DB>(&request).await;
             let query = bound::<DB>(&statement, explain);
             let lines: Vec<String> = DB::fetch(&mut connection, query)
@@ -67,11 +56,7 @@ async fn written<DB: TestDatabase>(request: &ClaimRequest) -> Statement<'static>
     let written = Arc::new(Mutex::new(None));
     let store = SqlStore::new(Recorder(Arc::clone(&written)), DB::DIALECT, TableNames::default());
     store.claim(request).await.unwrap();
-    let (sql, values) = written
-        .lock()
-        .unwrap()
-        .take()
-        .expect("a claim is one read of messages");
+    let (sql, values) = written.lock().unwrap().take().expect("a claim is one read of messages");
     Statement::once(sql, values)
 }
 
@@ -117,10 +102,7 @@ fn owned(value: outbox_sql::Value<'_>) -> outbox_sql::Value<'static> {
         Value::Text(value) => Value::Text(value.map(|text| text.into_owned().into())),
         Value::I64Array(values) => Value::I64Array(values),
         Value::TextArray(values) => Value::TextArray(
-            values
-                .into_iter()
-                .map(|value| value.map(|text| text.into_owned().into()))
-                .collect(),
+            values.into_iter().map(|value| value.map(|text| text.into_owned().into())).collect(),
         ),
         other => unreachable!("a claim has no such value: {other:?}"),
     }

@@ -39,12 +39,7 @@ impl<DB: TestDatabase> Fixture<DB> {
     pub(crate) async fn fresh(&self) -> Vec<StoredMessage> {
         let scope = self.scope.clone();
         let source = ClaimSource::Fresh { after: 0 };
-        let request = ClaimRequest {
-            scope,
-            source,
-            limit: 10_000,
-            max_bytes: usize::MAX >> 1,
-        };
+        let request = ClaimRequest { scope, source, limit: 10_000, max_bytes: usize::MAX >> 1 };
         self.store.claim(&request).await.unwrap().rows
     }
 
@@ -70,18 +65,9 @@ impl<DB: TestDatabase> StoreFixture for Fixture<DB> {
         store.migrate().await.unwrap();
         let shards = store.stats(0).await.unwrap().shards.len();
         let shards = ShardSet::all(u8::try_from(shards).unwrap());
-        let scope = Scope {
-            shards,
-            topics: TopicFilter::all(),
-        };
+        let scope = Scope { shards, topics: TopicFilter::all() };
         let made = Mutex::new(vec![(name, pool.clone())]);
-        Some(Self {
-            pool,
-            writer: SqlxWriter::new(),
-            scope,
-            store,
-            made,
-        })
+        Some(Self { pool, writer: SqlxWriter::new(), scope, store, made })
     }
 
     fn store(&self) -> Arc<SqlxStore<DB>> {
@@ -97,10 +83,7 @@ impl<DB: TestDatabase> StoreFixture for Fixture<DB> {
 
     async fn begin(&self) -> Box<dyn FixtureTransaction> {
         let transaction = self.pool.begin().await.unwrap();
-        Box::new(Open {
-            transaction,
-            writer: self.writer.clone(),
-        })
+        Box::new(Open { transaction, writer: self.writer.clone() })
     }
 
     async fn insert_raw(&self, row: RawRow) -> Result<(), String> {
@@ -123,17 +106,11 @@ impl<DB: TestDatabase> StoreFixture for Fixture<DB> {
             format!("{}{cast}", DB::DIALECT.parameter(index + 1))
         };
         let places: Vec<String> = columns.iter().enumerate().map(place).collect();
-        let sql = format!(
-            "INSERT INTO outbox_messages ({}) VALUES ({})",
-            columns.join(", "),
-            places.join(", ")
-        );
+        let sql =
+            format!("INSERT INTO outbox_messages ({}) VALUES ({})", columns.join(", "), places.join(", "));
         let mut connection = self.pool.acquire().await.unwrap();
         let query = bound::<DB>(&Statement::once(sql, values), "");
-        DB::execute(&mut connection, query)
-            .await
-            .map(drop)
-            .map_err(|error| error.to_string())
+        DB::execute(&mut connection, query).await.map(drop).map_err(|error| error.to_string())
     }
 
     async fn cleanup(&self) {
@@ -163,10 +140,7 @@ struct Open<DB: Backend> {
 #[async_trait]
 impl<DB: Backend> FixtureTransaction for Open<DB> {
     async fn enqueue(&mut self, messages: &[OutboxMessage]) {
-        self.writer
-            .enqueue_all(&mut self.transaction, messages)
-            .await
-            .unwrap();
+        self.writer.enqueue_all(&mut self.transaction, messages).await.unwrap();
     }
 
     async fn commit(self: Box<Self>) {

@@ -24,34 +24,26 @@ mod writer {
         a_thousand_messages_in_one_call
         a_dropped_enqueue_leaves_nothing_open
         a_dropped_settle_leaves_nothing_open
+        the_rest_of_a_large_result_is_let_go
     }
 }
 
 impl TestDatabase for MySql {
     async fn create(name: &str) -> Option<MySqlPool> {
         let mut server = server().await?;
-        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
-            .execute(&mut server)
-            .await
-            .unwrap();
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut server).await.unwrap();
         Some(MySqlPool::connect_lazy_with(options().database(name)))
     }
 
     async fn remove(name: &str) {
         let sql = format!("DROP DATABASE {name}");
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&mut server().await.unwrap())
-            .await
-            .unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut server().await.unwrap()).await.unwrap();
     }
 }
 
 fn options() -> MySqlConnectOptions {
     let url = std::env::var("OUTBOX_TEST_MYSQL_URL");
-    url.as_deref()
-        .unwrap_or("mysql://root@127.0.0.1:3306")
-        .parse()
-        .unwrap()
+    url.as_deref().unwrap_or("mysql://root@127.0.0.1:3306").parse().unwrap()
 }
 
 async fn server() -> Option<MySqlConnection> {
@@ -71,10 +63,7 @@ fn a_claim_walks_the_primary_key() {
     case(|fixture| async move {
         for plan in explain::claims(&fixture, "EXPLAIN ", "ANALYZE TABLE outbox_messages").await {
             assert!(plan.contains("PRIMARY"), "{plan}");
-            assert!(
-                !plan.contains("filesort") && !plan.contains("temporary"),
-                "{plan}"
-            );
+            assert!(!plan.contains("filesort") && !plan.contains("temporary"), "{plan}");
         }
     });
 }
@@ -84,26 +73,15 @@ fn a_claim_walks_the_primary_key() {
 #[test]
 fn a_settle_does_not_block_producers() {
     case(|fixture| async move {
-        let default: String = sqlx::query_scalar("SELECT @@GLOBAL.tx_isolation")
-            .fetch_one(&fixture.pool)
-            .await
-            .unwrap();
-        assert_eq!(
-            default, "REPEATABLE-READ",
-            "the default is what this case is about"
-        );
+        let default: String =
+            sqlx::query_scalar("SELECT @@GLOBAL.tx_isolation").fetch_one(&fixture.pool).await.unwrap();
+        assert_eq!(default, "REPEATABLE-READ", "the default is what this case is about");
         fixture.enqueue(&[message(), message(), message()]).await;
         let store = fixture.store();
-        let request = LeaseRequest {
-            relay: RelayId::new(),
-            ttl: Duration::from_secs(600),
-            label: String::new(),
-        };
+        let request =
+            LeaseRequest { relay: RelayId::new(), ttl: Duration::from_secs(600), label: String::new() };
         let leased = store.acquire(&request, 64).await.unwrap();
-        let fence = Fence::new(
-            request.relay,
-            leased.iter().map(|shard| (shard.shard, shard.epoch)),
-        );
+        let fence = Fence::new(request.relay, leased.iter().map(|shard| (shard.shard, shard.epoch)));
         let rows = fixture.fresh().await;
 
         let mut holder = fixture.pool.begin().await.unwrap();
@@ -114,10 +92,7 @@ fn a_settle_does_not_block_producers() {
             .unwrap();
         let mut outcomes: Vec<_> = rows.iter().map(|row| (row.row, Outcome::Delivered)).collect();
         // A row that is gone: at REPEATABLE READ looking for it would lock the gap in which new rows are inserted.
-        outcomes.insert(
-            0,
-            (outbox_core::RowId::fresh(rows[2].seq + 1_000), Outcome::Delivered),
-        );
+        outcomes.insert(0, (outbox_core::RowId::fresh(rows[2].seq + 1_000), Outcome::Delivered));
         let settle = tokio::spawn({
             let store = fixture.store();
             async move { store.settle(&fence, &outcomes).await }
@@ -126,15 +101,8 @@ fn a_settle_does_not_block_producers() {
         assert_eq!(isolation, "READ COMMITTED");
 
         let mut producer = fixture.pool.begin().await.unwrap();
-        sqlx::raw_sql("SET innodb_lock_wait_timeout = 1")
-            .execute(&mut *producer)
-            .await
-            .unwrap();
-        fixture
-            .writer
-            .enqueue(&mut producer, &message())
-            .await
-            .expect("the producer does not wait");
+        sqlx::raw_sql("SET innodb_lock_wait_timeout = 1").execute(&mut *producer).await.unwrap();
+        fixture.writer.enqueue(&mut producer, &message()).await.expect("the producer does not wait");
         producer.commit().await.unwrap();
 
         holder.rollback().await.unwrap();
@@ -183,10 +151,7 @@ fn a_cut_connection_is_replaced() {
                 .await;
         }
         let errors = [store.is_empty().await, store.is_empty().await];
-        assert_eq!(
-            errors[0].as_ref().unwrap_err().kind(),
-            StoreErrorKind::Unavailable
-        );
+        assert_eq!(errors[0].as_ref().unwrap_err().kind(), StoreErrorKind::Unavailable);
         assert!(errors[1].as_ref().unwrap());
     });
 }
@@ -198,10 +163,7 @@ async fn errors_say_where_and_never_how() {
     let url = format!("mysql://somebody:{secret}@127.0.0.1:1/shop");
     let error = MySqlStore::connect(&url).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
-    assert!(
-        error.to_string().contains("mysql database shop at 127.0.0.1:1"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("mysql database shop at 127.0.0.1:1"), "{error}");
     let store = MySqlStore::from_url(&url).unwrap();
     for text in [format!("{error} {error:?}"), format!("{store:?}")] {
         assert!(!text.contains(secret), "{text}");

@@ -33,17 +33,11 @@ where
 #[cfg(feature = "sqlite")]
 #[tokio::test]
 async fn a_generic_service_can_be_spawned() {
-    let pool = sqlx::sqlite::SqlitePoolOptions::new()
-        .max_connections(1)
-        .connect("sqlite::memory:")
-        .await
-        .unwrap();
+    let pool =
+        sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
     let store = outbox_sqlx::SqliteStore::new(&pool);
     outbox_core::OutboxAdmin::migrate(&store).await.unwrap();
-    let orders = Orders {
-        pool,
-        outbox: outbox_sqlx::SqliteWriter::new(),
-    };
+    let orders = Orders { pool, outbox: outbox_sqlx::SqliteWriter::new() };
     assert!(spawn(orders).await.unwrap());
     let empty = outbox_core::OutboxStore::is_empty(&store).await.unwrap();
     assert!(!empty, "a database in memory is the one of the pool");
@@ -52,17 +46,11 @@ async fn a_generic_service_can_be_spawned() {
 #[cfg(feature = "postgres")]
 #[allow(dead_code, reason = "compiling it is the test")]
 fn postgres(pool: sqlx::PgPool) -> tokio::task::JoinHandle<bool> {
-    spawn(Orders {
-        pool,
-        outbox: outbox_sqlx::PostgresWriter::new(),
-    })
+    spawn(Orders { pool, outbox: outbox_sqlx::PostgresWriter::new() })
 }
 
 #[cfg(feature = "mysql")]
 #[allow(dead_code, reason = "compiling it is the test")]
 fn mysql(pool: sqlx::MySqlPool) -> tokio::task::JoinHandle<bool> {
-    spawn(Orders {
-        pool,
-        outbox: outbox_sqlx::MySqlWriter::new(),
-    })
+    spawn(Orders { pool, outbox: outbox_sqlx::MySqlWriter::new() })
 }

@@ -24,15 +24,15 @@ mod writer {
         a_thousand_messages_in_one_call
         a_dropped_enqueue_leaves_nothing_open
         a_dropped_settle_leaves_nothing_open
+        the_rest_of_a_large_result_is_let_go
     }
 }
 
 impl TestDatabase for Sqlite {
     async fn create(name: &str) -> Option<SqlitePool> {
         std::fs::create_dir(folder(name)).unwrap();
-        let options = SqliteConnectOptions::new()
-            .filename(folder(name).join("outbox.db"))
-            .create_if_missing(true);
+        let options =
+            SqliteConnectOptions::new().filename(folder(name).join("outbox.db")).create_if_missing(true);
         Some(SqlitePool::connect_lazy_with(options))
     }
 
@@ -67,10 +67,7 @@ fn a_claim_walks_the_primary_key() {
 #[test]
 fn a_file_has_a_write_ahead_log() {
     case(|fixture| async move {
-        let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
-            .fetch_one(&fixture.pool)
-            .await
-            .unwrap();
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&fixture.pool).await.unwrap();
         assert_eq!(mode, "wal");
     });
 }
@@ -98,18 +95,12 @@ fn a_producers_transaction_blocks_no_claim() {
 /// A database in memory exists in its pool only, and that is where the store finds it.
 #[tokio::test]
 async fn a_database_in_memory_is_shared_with_its_pool() {
-    let pool = SqlitePoolOptions::new()
-        .max_connections(1)
-        .connect_lazy("sqlite::memory:")
-        .unwrap();
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_lazy("sqlite::memory:").unwrap();
     let store = SqliteStore::new(&pool);
     outbox_core::OutboxAdmin::migrate(&store).await.unwrap();
     store.check().await.unwrap();
     let mut tx = pool.begin().await.unwrap();
-    outbox_sqlx::SqliteWriter::new()
-        .enqueue(&mut tx, &message())
-        .await
-        .unwrap();
+    outbox_sqlx::SqliteWriter::new().enqueue(&mut tx, &message()).await.unwrap();
     tx.commit().await.unwrap();
     assert!(!store.is_empty().await.unwrap());
 }
@@ -117,9 +108,7 @@ async fn a_database_in_memory_is_shared_with_its_pool() {
 /// A file that is not there is an error of the operation, and says which.
 #[tokio::test]
 async fn a_missing_file_is_named() {
-    let error = SqliteStore::connect("sqlite:///nowhere/outbox.db")
-        .await
-        .unwrap_err();
+    let error = SqliteStore::connect("sqlite:///nowhere/outbox.db").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(error.to_string().contains("/nowhere/outbox.db"), "{error}");
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use outbox_conformance::StoreFixture;
-use outbox_core::{Fence, LeaseRequest, MessageId, OutboxMessage, OutboxStore, Outcome, RelayId};
+use outbox_core::{
+    ClaimRequest, ClaimSource, Fence, LeaseRequest, MessageId, OutboxMessage, OutboxStore, Outcome, RelayId,
+};
 use sqlx::{Acquire, Transaction};
 use tokio::time::Instant;
 
@@ -91,35 +93,40 @@ pub(crate) async fn a_dropped_settle_leaves_nothing_open<DB: TestDatabase>(fixtu
     let messages: Vec<_> = (0..200).map(|_| message()).collect();
     fixture.enqueue(&messages).await;
     let (store, relay) = (fixture.store(), RelayId::new());
-    let request = LeaseRequest {
-        relay,
-        ttl: Duration::from_secs(600),
-        label: "test".to_owned(),
-    };
+    let request = LeaseRequest { relay, ttl: Duration::from_secs(600), label: "test".to_owned() };
     let leased = store.acquire(&request, 64).await.unwrap();
     let fence = Fence::new(relay, leased.iter().map(|shard| (shard.shard, shard.epoch)));
     let rows = fixture.fresh().await;
     assert_eq!(rows.len(), messages.len());
     for (index, row) in rows.iter().enumerate() {
-        let outcome = Outcome::Retry {
-            attempts: 1,
-            after: Duration::ZERO,
-            error: "no".to_owned(),
-        };
+        let outcome = Outcome::Retry { attempts: 1, after: Duration::ZERO, error: "no".to_owned() };
         let settle = [(row.row, outcome)];
         let cut_off = Duration::from_micros(20 * (index as u64 % 100));
         let _ = tokio::time::timeout(cut_off, store.settle(&fence, &settle)).await;
     }
     nothing_is_open(&fixture).await;
-    let rest: Vec<_> = fixture
-        .fresh()
-        .await
-        .iter()
-        .map(|row| (row.row, Outcome::Delivered))
-        .collect();
+    let rest: Vec<_> = fixture.fresh().await.iter().map(|row| (row.row, Outcome::Delivered)).collect();
     let settled = store.settle(&fence, &rest).await.unwrap();
     assert_eq!((settled.stale, settled.applied), (false, rest.len() as u64));
     assert_eq!(fixture.fresh_ids().await, []);
+}
+
+/// A read that stops at its budget, far from the end of a large result, is followed by one that has everything.
+pub(crate) async fn the_rest_of_a_large_result_is_let_go<DB: TestDatabase>(fixture: Arc<Fixture<DB>>) {
+    let large = || OutboxMessage::bytes("writer.topic", vec![7; 100_000]).unwrap().build().unwrap();
+    let messages: Vec<_> = (0..100).map(|_| large()).collect();
+    fixture.enqueue(&messages).await;
+    let request = ClaimRequest {
+        scope: fixture.scope.clone(),
+        source: ClaimSource::Fresh { after: 0 },
+        limit: 100,
+        max_bytes: 150_000,
+    };
+    for _ in 0..3 {
+        let claim = fixture.store().claim(&request).await.unwrap();
+        assert_eq!((claim.rows.len(), claim.more), (2, true));
+    }
+    assert_eq!(fixture.fresh_ids().await, ids(&messages));
 }
 
 /// Waits until no transaction that was open just now is any more.
@@ -133,10 +140,7 @@ async fn nothing_is_open<DB: TestDatabase>(fixture: &Fixture<DB>) {
 }
 
 pub(crate) fn message() -> OutboxMessage {
-    OutboxMessage::bytes("writer.topic", "payload")
-        .unwrap()
-        .build()
-        .unwrap()
+    OutboxMessage::bytes("writer.topic", "payload").unwrap().build().unwrap()
 }
 
 pub(crate) fn ids(messages: &[OutboxMessage]) -> Vec<MessageId> {

@@ -1,0 +1,94 @@
+use std::time::Duration;
+
+use outbox::relay::RelayHandle;
+use outbox::sql::TableNames;
+use outbox::sqlx::{PostgresNotifier, PostgresWriter};
+use outbox::{Config, MessageId, OutboxMessage, Store};
+use outbox_conformance::started;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgPool};
+
+/// A database of its own, gone with [`Database::remove`].
+struct Database {
+    name: String,
+    server: PgConnectOptions,
+}
+
+impl Database {
+    async fn create() -> Option<Self> {
+        let url = std::env::var("OUTBOX_TEST_POSTGRES_URL");
+        let url = url.as_deref().unwrap_or("postgres://postgres@127.0.0.1:5432/postgres");
+        let server: PgConnectOptions = url.parse().unwrap();
+        let name = format!("outbox_test_{}", MessageId::new().as_uuid().simple());
+        let mut connection = server.connect().await.ok()?;
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE template0"));
+        sqlx::raw_sql(create).execute(&mut connection).await.unwrap();
+        Some(Self { name, server })
+    }
+
+    fn url(&self) -> String {
+        self.server.clone().database(&self.name).to_url_lossy().to_string()
+    }
+
+    fn pool(&self) -> PgPool {
+        PgPoolOptions::new().connect_lazy_with(self.server.clone().database(&self.name))
+    }
+
+    async fn remove(self) {
+        let drop = AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        let mut server = self.server.connect().await.unwrap();
+        sqlx::raw_sql(drop).execute(&mut server).await.unwrap();
+    }
+}
+
+async fn write(pool: &PgPool) {
+    let message = OutboxMessage::json("orders.placed", &7).unwrap().build().unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    PostgresWriter::new().enqueue(&mut tx, &message).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Waits, and calls `hint` each time it looks.
+async fn delivered(relay: &RelayHandle, count: u64, hint: impl Fn()) {
+    let look = async {
+        while relay.stats().delivered < count {
+            hint();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), look).await;
+    assert!(in_time.is_ok(), "{count} were not delivered: {:?}", relay.stats());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_by_configuration_is_woken_by_another_process() {
+    let Some(database) = started("postgres", Database::create().await) else {
+        return;
+    };
+    // It never looks by itself: what arrives later than the first row arrives by notification.
+    let config = Config::sources()
+        .set("store.url", database.url())
+        .set("transport.url", "memory:")
+        .set("relay.poll.busy", "1h")
+        .set("relay.poll.calm", "1h")
+        .set("relay.poll.idle", "1h")
+        .set("relay.backstop_interval", "1h")
+        .load()
+        .unwrap();
+    let store: std::sync::Arc<dyn Store> = config.connect_store().await.unwrap();
+    store.migrate().await.unwrap();
+    let pool = database.pool();
+    write(&pool).await;
+
+    let relay = config.relay().await.unwrap().start().await.unwrap();
+    delivered(&relay, 1, || {}).await;
+
+    let notifier = PostgresNotifier::new(&pool, &TableNames::default());
+    for count in 2..5 {
+        write(&pool).await;
+        delivered(&relay, count, || notifier.notify()).await;
+    }
+    relay.shutdown().await.unwrap();
+    drop((notifier, pool, store));
+    database.remove().await;
+}
