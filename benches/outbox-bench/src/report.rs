@@ -1,4 +1,6 @@
+use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use comfy_table::presets::ASCII_MARKDOWN;
@@ -30,6 +32,11 @@ impl Measurement {
     /// How much of the bare loop's figure is left; 1 is all of it.
     fn ratio(&self) -> Option<f64> {
         Some(self.ours? / self.raw?)
+    }
+
+    /// Speeds are large numbers, shares small ones.
+    fn decimals(&self) -> usize {
+        if self.ours.or(self.raw).is_some_and(|value| value < 100.0) { 2 } else { 0 }
     }
 }
 
@@ -77,8 +84,8 @@ impl Report {
                 row.orm,
                 row.transport,
                 &row.variant,
-                &figure(row.ours, 0),
-                &figure(row.raw, 0),
+                &figure(row.ours, row.decimals()),
+                &figure(row.raw, row.decimals()),
                 &figure(row.ratio(), 2),
                 row.unit,
             ]);
@@ -88,16 +95,21 @@ impl Report {
 
     /// As a JSON array.
     pub(crate) fn write(&self, file: &Path) -> Result<()> {
-        let rows: Vec<_> = self
-            .0
-            .iter()
-            .map(|measurement| Row {
-                ratio: measurement.ratio(),
-                measurement,
-            })
-            .collect();
+        let rows: Vec<_> =
+            self.0.iter().map(|measurement| Row { ratio: measurement.ratio(), measurement }).collect();
         std::fs::write(file, serde_json::to_string_pretty(&rows)?).with_context(|| file.display().to_string())
     }
+}
+
+/// Messages per second.
+pub(crate) fn rate(messages: u32, time: Duration) -> f64 {
+    f64::from(messages) / time.as_secs_f64()
+}
+
+/// Says what is being measured: a run takes long enough to wonder.
+#[expect(clippy::print_stderr, reason = "so that the table stands alone on the other one")]
+pub(crate) fn progress(what: fmt::Arguments<'_>) {
+    eprintln!("{what}");
 }
 
 /// A number with its thousands set apart.
@@ -143,10 +155,7 @@ mod tests {
         };
         assert_eq!(measurement.ratio(), None);
         measurement.ours = Some(150.0);
-        let row = Row {
-            ratio: measurement.ratio(),
-            measurement: &measurement,
-        };
+        let row = Row { ratio: measurement.ratio(), measurement: &measurement };
         let json = serde_json::to_value(row).unwrap();
         assert_eq!(
             (&json["ratio"], &json["store"]),

@@ -28,8 +28,7 @@ pub(crate) struct Workload {
 impl Workload {
     pub(crate) const FULL: Self =
         Self { messages: 200_000, headers: 0, rounds: 5, bursts: 10, burst: 50_000 };
-    pub(crate) const QUICK: Self =
-        Self { messages: 50_000, headers: 0, rounds: 2, bursts: 5, burst: 20_000 };
+    pub(crate) const QUICK: Self = Self { messages: 50_000, headers: 0, rounds: 2, bursts: 5, burst: 20_000 };
 
     /// Messages from one number up to another, in parts that a single `INSERT` takes.
     pub(crate) fn parts(&self, count: u32) -> impl Iterator<Item = Result<Vec<OutboxMessage>>> + use<> {

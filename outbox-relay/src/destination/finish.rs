@@ -1,14 +1,16 @@
 //! Results in: what came of it.
 
+use std::time::Duration;
+
+use outbox_core::{PublishError, StoreError};
+use tokio::time::Instant;
+
 use super::Destination;
 use super::entry::{Batch, Results, Settlement};
 use super::reader::Look;
 use super::work::{Event, Found, Job, REQUESTS_PER_READ};
 use crate::breaker::Change;
 use crate::leases::LeaseEvent;
-use outbox_core::{PublishError, StoreError};
-use std::time::Duration;
-use tokio::time::Instant;
 
 impl Destination {
     pub(super) fn take(&mut self, event: Event, now: Instant) {

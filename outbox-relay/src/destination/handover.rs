@@ -1,10 +1,11 @@
 //! Shards that this destination gains, works on and hands over.
 
+use outbox_core::{ShardId, ShardSet};
+use tokio::time::Instant;
+
 use super::careful::UNCLEAN_TAKEOVERS;
 use super::{Destination, HOLDS_INTERVAL, Lease};
 use crate::leases::{LeaseEvent, LeaseView};
-use outbox_core::{ShardId, ShardSet};
-use tokio::time::Instant;
 
 impl Destination {
     pub(super) fn follow_leases(&mut self, view: &LeaseView) {

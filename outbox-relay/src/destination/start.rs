@@ -1,14 +1,16 @@
 //! Work out: what is read, sent and settled next, and when to look again.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use outbox_core::{Scope, ShardSet};
+use tokio::time::Instant;
+
 use super::reader::Look;
 use super::work::{Job, ReadOrder};
 use super::{Destination, FETCH_KEYS, PROBE_MESSAGES, SETTLE_ROWS, SWEEP_PAGE, work};
 use crate::breaker::Permission;
 use crate::leases::LeaseEvent;
-use outbox_core::{Scope, ShardSet};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 
 impl Destination {
     pub(super) fn start_work(&mut self, now: Instant) {

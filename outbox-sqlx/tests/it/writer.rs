@@ -107,7 +107,8 @@ pub(crate) async fn a_dropped_settle_leaves_nothing_open<DB: TestDatabase>(fixtu
     nothing_is_open(&fixture).await;
     let rest: Vec<_> = fixture.fresh().await.iter().map(|row| (row.row, Outcome::Delivered)).collect();
     let settled = store.settle(&fence, &rest).await.unwrap();
-    assert_eq!((settled.stale, settled.applied), (false, rest.len() as u64));
+    // The last settle that was cut off may have been carried out between the read and this one.
+    assert!(!settled.stale && settled.applied <= rest.len() as u64, "{settled:?}");
     assert_eq!(fixture.fresh_ids().await, []);
 }
 

@@ -6,8 +6,6 @@ pub(crate) mod sqlite;
 
 use anyhow::Result;
 use outbox_sqlx::{Backend, SqlxStore, SqlxWriter};
-use sqlx::Database as _;
-use sqlx::pool::MaybePoolConnection;
 
 use crate::raw::Bare;
 use crate::workload::Workload;
@@ -15,29 +13,49 @@ use crate::workload::Workload;
 /// The name of the schema, the database or the file: nothing of the user's is in the way.
 const NAME: &str = "outbox_bench";
 
-/// The connection of a driver.
+/// The connection of a database's driver.
 pub(crate) type Connection<D> = <<D as Database>::Driver as sqlx::Database>::Connection;
 
 /// A database with the tables of the outbox.
-pub(crate) trait Database: Sized + Send {
+pub(crate) trait Database: Sized {
     /// What to call it.
     const NAME: &'static str;
-    type Driver: Backend<Connection: Bare + Send>;
+    type Driver: Backend<Connection: Bare>;
 
     /// Empty tables, in the place of those of the measurement before.
     async fn fresh() -> Result<Self>;
 
     /// What the relay works on. It opens connections of its own.
-    async fn store(&self) -> Result<SqlxStore<Self::Driver>>;
+    fn store(&self) -> Result<SqlxStore<Self::Driver>>;
 
-    /// A connection that is set up for reading and deleting quickly, in the same way as the relay's own.
+    /// A connection with the settings that the relay gives its own.
     fn connection(&mut self) -> &mut Connection<Self>;
 
-    /// Has written what the fill left to be written: it is not for the drain to pay.
+    /// Has written what a fill left to be written: that is not for the drain to pay.
     async fn checkpoint(&mut self) -> Result<()>;
 
     async fn version(&mut self) -> Result<String>;
 
     /// Removes the tables.
     async fn remove(self) -> Result<()>;
+}
+
+/// Messages in the tables, committed.
+pub(crate) async fn fill<D: Database>(database: &mut D, workload: &Workload, count: u32) -> Result<()> {
+    let mut transaction = D::Driver::begin(database.connection()).await?;
+    write::<D>(&mut transaction, workload, count).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Messages in an open transaction.
+pub(crate) async fn write<D: Database>(
+    connection: &mut Connection<D>,
+    workload: &Workload,
+    count: u32,
+) -> Result<()> {
+    let writer = SqlxWriter::<D::Driver>::new();
+    for part in workload.parts(count) {
+        writer.enqueue_all(connection, &part?).await?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-use sqlx::{ColumnIndex, Decode, Type};
+use sqlx::{ColumnIndex, Decode};
 use uuid::Uuid;
 
 /// A whole row.
@@ -17,29 +17,42 @@ pub(crate) struct Row {
     content_type: String,
     headers: String,
     payload: Vec<u8>,
-    created_at: i64,
-    available_at: Option<i64>,
+    created_at: Time,
+    available_at: Option<Time>,
     max_attempts: Option<i64>,
 }
 
-/// Reads in the order of [`Row::decode`]. Times come as numbers: SQLite has no other, and PostgreSQL's binary form is one.
-pub(crate) const CLAIM: &str = "
+/// A time as the client gets it: a number, or the bytes of a date.
+#[derive(Debug)]
+#[expect(dead_code, reason = "to read every column is the work that is measured")]
+pub(super) enum Time {
+    Number(i64),
+    Date(Vec<u8>),
+}
+
+/// Reads in the order of [`Row::decode`].
+pub(super) const CLAIM: &str = "
     select seq, id, topic, ordering_key, event_type, schema_version, aggregate_type, aggregate_id, correlation_id,
         content_type, headers, payload, created_at, available_at, max_attempts
     from outbox_messages where seq > $1 order by seq limit 1000";
 
-pub(crate) const DELETE: &str = "delete from outbox_messages where seq between $1 and $2";
+pub(super) const DELETE: &str = "delete from outbox_messages where seq between $1 and $2";
 
 impl Row {
-    /// Reads by position and without a check of the types, as the fastest reader would.
-    pub(crate) fn decode<R>(row: R) -> Result<Self, sqlx::Error>
+    /// Reads by position and without a check of the types, as the fastest reader would. `T` is what the client reads a
+    /// time as.
+    pub(super) fn decode<R, T>(row: R, time: impl Fn(T) -> Time) -> Result<Self, sqlx::Error>
     where
         R: sqlx::Row,
         usize: ColumnIndex<R>,
-        for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-        for<'r> Uuid: Decode<'r, R::Database> + Type<R::Database>,
-        for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-        for<'r> Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
+        for<'r> i64: Decode<'r, R::Database>,
+        for<'r> Option<i64>: Decode<'r, R::Database>,
+        for<'r> Uuid: Decode<'r, R::Database>,
+        for<'r> String: Decode<'r, R::Database>,
+        for<'r> Option<String>: Decode<'r, R::Database>,
+        for<'r> Vec<u8>: Decode<'r, R::Database>,
+        for<'r> T: Decode<'r, R::Database>,
+        for<'r> Option<T>: Decode<'r, R::Database>,
     {
         Ok(Self {
             seq: row.try_get_unchecked(0)?,
@@ -54,8 +67,8 @@ impl Row {
             content_type: row.try_get_unchecked(9)?,
             headers: row.try_get_unchecked(10)?,
             payload: row.try_get_unchecked(11)?,
-            created_at: row.try_get_unchecked(12)?,
-            available_at: row.try_get_unchecked(13)?,
+            created_at: time(row.try_get_unchecked(12)?),
+            available_at: row.try_get_unchecked::<Option<T>, _>(13)?.map(time),
             max_attempts: row.try_get_unchecked(14)?,
         })
     }

@@ -1,9 +1,10 @@
 //! Rows in: where a message that was read takes its place.
 
+use outbox_core::{HoldState, KeyHold, Lane, OrderingKey, Outcome, StoredMessage};
+
 use super::Queue;
 use crate::destination::entry::{Entry, Meta};
 use crate::destination::key::{Fetch, Hold, Key};
-use outbox_core::{HoldState, KeyHold, Lane, OrderingKey, Outcome, StoredMessage};
 
 impl Queue {
     /// Takes keys that do not flow, as they are stored.

@@ -1,9 +1,11 @@
 //! Fetching what waits behind others in the deferred table.
 
+use std::collections::HashMap;
+
+use outbox_core::{OrderingKey, Seq, StoredMessage};
+
 use super::Queue;
 use crate::destination::key::{Fetch, Hold};
-use outbox_core::{OrderingKey, Seq, StoredMessage};
-use std::collections::HashMap;
 
 impl Queue {
     /// Keys whose waiting messages are to be read from the deferred table. Every fresh row up to `read_upto` has been

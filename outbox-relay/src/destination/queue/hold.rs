@@ -1,11 +1,13 @@
 //! Keys that stop, wait and go on.
 
+use std::cmp::Reverse;
+
+use outbox_core::{DeadReason, MessageId, OrderingKey, Outcome};
+use tokio::time::Instant;
+
 use super::Queue;
 use crate::destination::entry::Entry;
 use crate::destination::key::{Fetch, Hold, Key};
-use outbox_core::{DeadReason, MessageId, OrderingKey, Outcome};
-use std::cmp::Reverse;
-use tokio::time::Instant;
 
 impl Queue {
     /// A message is out of the way. If its key was held by it, those behind it can come, once its end is written: until

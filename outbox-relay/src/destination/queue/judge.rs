@@ -1,12 +1,14 @@
 //! Results in: what becomes of a message that was sent.
 
+use std::collections::HashSet;
+
+use outbox_core::{DeadReason, MessageId, OrderingKey, Outcome, PublishError, PublishErrorKind};
+use tokio::time::Instant;
+
 use super::{Queue, Verdict};
 use crate::decide::{Attempt, Situation, Transition, decide};
 use crate::destination::entry::{Batch, Entry, Results};
 use crate::destination::key::Hold;
-use outbox_core::{DeadReason, MessageId, OrderingKey, Outcome, PublishError, PublishErrorKind};
-use std::collections::HashSet;
-use tokio::time::Instant;
 
 impl Queue {
     /// Takes what the transport said about a batch.

@@ -1,11 +1,12 @@
 //! Batches out: what is sent next.
 
+use outbox_core::{DeadReason, OrderingKey, Outcome};
+
 use super::Queue;
 use crate::decide::Attempt;
 use crate::destination::entry::{Batch, Entry};
 use crate::destination::key::Hold;
 use crate::policy::OnDead;
-use outbox_core::{DeadReason, OrderingKey, Outcome};
 
 impl Queue {
     /// The next messages to send, at most `most`. With order, a key has one message under way, or one run of them

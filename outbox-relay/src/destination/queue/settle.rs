@@ -1,10 +1,12 @@
 //! Settlements out: decisions on their way to the database.
 
+use std::collections::HashMap;
+
+use outbox_core::{OperatorAction, OperatorRequest, OrderingKey, Outcome, Seq};
+
 use super::{Aftermath, Queue};
 use crate::destination::entry::{Meta, Settlement};
 use crate::destination::key::{Fetch, Hold, Key};
-use outbox_core::{OperatorAction, OperatorRequest, OrderingKey, Outcome, Seq};
-use std::collections::HashMap;
 
 impl Queue {
     pub(super) fn settle(&mut self, meta: &Meta, outcome: Outcome, awaited_by: Option<OrderingKey>) {

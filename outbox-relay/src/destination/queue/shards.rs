@@ -1,11 +1,13 @@
 //! Shards that come and go.
 
+use std::collections::VecDeque;
+
+use outbox_core::{ShardId, ShardSet};
+use tokio::time::Instant;
+
 use super::Queue;
 use crate::destination::entry::{Entry, Meta};
 use crate::destination::key::{Fetch, Hold};
-use outbox_core::{ShardId, ShardSet};
-use std::collections::VecDeque;
-use tokio::time::Instant;
 
 impl Queue {
     /// Takes a shard in, after its held and parked keys were read.

@@ -1,0 +1,5 @@
+//! What is measured, a file each.
+
+pub(crate) mod cold_plan;
+pub(crate) mod drain;
+pub(crate) mod held_snapshot;

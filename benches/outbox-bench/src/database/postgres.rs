@@ -1,0 +1,69 @@
+use anyhow::{Context, Result};
+use outbox_core::OutboxAdmin;
+use outbox_sql::{Dialect, TableNames};
+use outbox_sqlx::PostgresStore;
+use sqlx::postgres::{PgConnectOptions, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Executor, raw_sql};
+
+use super::{Database, NAME};
+
+#[derive(Debug)]
+pub(crate) struct PostgresDatabase {
+    url: String,
+    connection: PgConnection,
+}
+
+impl PostgresDatabase {
+    /// One more connection, as somebody else would open it.
+    pub(crate) async fn foreign_connection(&self) -> Result<PgConnection> {
+        Ok(PgConnection::connect_with(&options(&self.url)?).await?)
+    }
+}
+
+impl Database for PostgresDatabase {
+    const NAME: &'static str = "postgres";
+    type Driver = Postgres;
+
+    async fn fresh() -> Result<Self> {
+        let url = std::env::var("OUTBOX_TEST_POSTGRES_URL");
+        let url = url.unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned());
+        let mut connection = PgConnection::connect_with(&options(&url)?).await.context("PostgreSQL")?;
+        for setting in Dialect::Postgres.session_settings() {
+            connection.execute(*setting).await?;
+        }
+        let create = format!("DROP SCHEMA IF EXISTS {NAME} CASCADE; CREATE SCHEMA {NAME}");
+        raw_sql(AssertSqlSafe(create)).execute(&mut connection).await?;
+        let database = Self { url, connection };
+        database.store()?.migrate().await?;
+        Ok(database)
+    }
+
+    fn store(&self) -> Result<PostgresStore> {
+        let names = TableNames::new(Some(NAME), "")?;
+        Ok(PostgresStore::from_url_with_names(&self.url, names)?)
+    }
+
+    fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    async fn checkpoint(&mut self) -> Result<()> {
+        self.connection.execute("CHECKPOINT").await?;
+        Ok(())
+    }
+
+    async fn version(&mut self) -> Result<String> {
+        let version = sqlx::query_scalar("SELECT current_setting('server_version')");
+        Ok(version.fetch_one(&mut self.connection).await?)
+    }
+
+    async fn remove(mut self) -> Result<()> {
+        let remove = format!("DROP SCHEMA {NAME} CASCADE");
+        raw_sql(AssertSqlSafe(remove)).execute(&mut self.connection).await?;
+        Ok(self.connection.close().await?)
+    }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions> {
+    Ok(url.parse::<PgConnectOptions>()?.options([("search_path", NAME)]))
+}
