@@ -184,9 +184,6 @@ impl Destination {
             if *stop.borrow_and_update() && self.stop_deadline.is_none() {
                 self.stop_deadline = Some(now + self.shared.config.shutdown_timeout);
             }
-            if leases.has_changed().unwrap_or(false) {
-                view = leases.borrow_and_update().clone();
-            }
             self.follow_leases(&view);
             self.start_work(now);
             if let Some(deadline) = self.stop_deadline {
@@ -199,17 +196,19 @@ impl Destination {
             }
             let wake_at = self.next_time(now);
             tokio::select! {
-                // In this order, so that a simulation is repeatable. Nobody starves: leases and stop are looked at in
-                // every round, and a hint says nothing that a busy destination does not know.
+                // In this order, so that a simulation is repeatable, and rare things first, so that they don't starve.
                 biased;
+                // Both senders live as long as this relay; when they are gone it was aborted.
+                changed = leases.changed() => match changed {
+                    Ok(()) => view = leases.borrow_and_update().clone(),
+                    Err(_) => return Ok(()),
+                },
                 Some(event) = self.tasks.join_next() => match event {
                     Ok(event) => self.take(event, Instant::now()),
                     Err(_panic) => return Err(RelayError::Panicked),
                 },
                 () = hints.notified() => self.poller.hinted(Instant::now()),
                 () = tokio::time::sleep_until(wake_at) => {}
-                // Both senders live as long as this relay; when they are gone it was aborted.
-                changed = leases.changed() => if changed.is_err() { return Ok(()) },
                 changed = stop.changed() => if changed.is_err() { return Ok(()) },
             }
         }
