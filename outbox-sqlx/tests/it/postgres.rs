@@ -198,12 +198,11 @@ fn a_direct_connection_is_no_pooler() {
     });
 }
 
-/// Through a transaction pooler the wake-up refuses to start, and says why. Set `OUTBOX_TEST_PGBOUNCER_URL`.
+/// Through a transaction pooler the wake-up refuses to start, and says why.
 #[tokio::test]
+#[ignore = "needs pgbouncer with pool_mode = transaction at OUTBOX_TEST_PGBOUNCER_URL, which no service task starts"]
 async fn a_transaction_pooler_is_found() {
-    let Ok(url) = std::env::var("OUTBOX_TEST_PGBOUNCER_URL") else {
-        return;
-    };
+    let url = std::env::var("OUTBOX_TEST_PGBOUNCER_URL").expect("OUTBOX_TEST_PGBOUNCER_URL is set");
     let pool = PgPool::connect_lazy(&url).unwrap();
     assert!(PostgresStore::new(&pool).detect_pooler().await.unwrap());
     let error = PostgresWakeup::connect(&pool, &TableNames::default()).await.unwrap_err();
