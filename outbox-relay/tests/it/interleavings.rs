@@ -246,7 +246,7 @@ async fn a_dead_broker_stops_nobody_else_and_fills_no_memory() {
     let relay = Relay::shared(Arc::new(store.clone()), Arc::new(live.clone()))
         .route("audit", ["audit.*".parse().unwrap()], Arc::new(dead.clone()))
         .configure(|config| {
-            config.window_rows = 500;
+            config.window_rows = 8000;
             config.batch_size = 100;
         });
     let relay = start(relay).await;
@@ -257,6 +257,9 @@ async fn a_dead_broker_stops_nobody_else_and_fills_no_memory() {
     let started = Instant::now();
     live.wait_for(3000).await;
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Thirty claims for the one that is up, a few empty looks, and hardly any for the one that is away.
+    assert!(store.calls("claim") < 55, "{} claims", store.calls("claim"));
     let reads = relay.stats().reads;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(relay.stats().reads - reads < 120, "nothing is claimed for a destination that is away");
