@@ -27,12 +27,12 @@ async fn without_hints_a_message_waits_for_the_idle_interval_at_most() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     store.enqueue_all(&[unkeyed(0)]);
     let committed = Instant::now();
-    broker.wait_for(1).await;
+    arrived(&broker, 1).await;
     assert!(committed.elapsed() <= Duration::from_secs(5), "{:?}", committed.elapsed());
     // And soon after that, for a tenth of a second.
     store.enqueue_all(&[unkeyed(1)]);
     let committed = Instant::now();
-    broker.wait_for(2).await;
+    arrived(&broker, 2).await;
     assert!(committed.elapsed() <= Duration::from_millis(150), "{:?}", committed.elapsed());
 }
 

@@ -97,7 +97,7 @@ async fn without_the_database_nothing_is_sent_beyond_the_lease() {
     broker.set_latency(Duration::from_secs(1));
     store.enqueue_all(&(0..200).map(|n| keyed("one key", n)).collect::<Vec<_>>());
     let relay = relay(&store, &broker).await;
-    broker.wait_for(3).await;
+    arrived(&broker, 3).await;
     store.down();
     let down = Instant::now();
     tokio::time::sleep(Duration::from_secs(120)).await;
@@ -207,5 +207,5 @@ async fn a_database_that_is_away_at_the_start_is_waited_for() {
     let calls = store.all_calls();
     assert!(calls < 100, "{calls} attempts in a minute");
     store.up();
-    broker.wait_for(1).await;
+    arrived(&broker, 1).await;
 }

@@ -76,6 +76,13 @@ pub(crate) async fn drained(relay: &RelayHandle) {
     tokio::time::timeout(Duration::from_secs(24 * 3600), relay.drained()).await.expect("it drains").unwrap();
 }
 
+/// Waits until the broker has accepted so many.
+pub(crate) async fn arrived(broker: &MemoryTransport, count: usize) -> Vec<OutboxMessage> {
+    let waiting = broker.wait_for(count);
+    let arrived = tokio::time::timeout(Duration::from_secs(2 * 3600), waiting).await;
+    arrived.unwrap_or_else(|_| panic!("{} arrived, not {count}", broker.delivered().len()))
+}
+
 /// Waits for a condition, in steps of a millisecond of paused time.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let waiting = async {

@@ -60,7 +60,7 @@ async fn a_paused_relay_settles_nothing_and_duplicates_stay_within_its_window() 
     let paused = quick(Arc::new(gate.clone()), &broker).await;
     let messages: Vec<_> = (0..5000).map(|n| keyed(&format!("k{}", n % 100), n)).collect();
     store.enqueue_all(&messages);
-    broker.wait_for(1000).await;
+    arrived(&broker, 1000).await;
     gate.close(Closed::Everything);
     let successor = quick(Arc::new(store.clone()), &broker).await;
     tokio::time::sleep(Duration::from_secs(13)).await;
@@ -115,7 +115,7 @@ async fn a_late_commit_below_the_cursor_is_found_by_the_sweep() {
     let mut slow = store.begin();
     slow.enqueue(&unkeyed(0));
     store.enqueue_all(&[unkeyed(1)]);
-    broker.wait_for(1).await;
+    arrived(&broker, 1).await;
     // Hours of other traffic do not push it out of sight.
     for number in 2..200 {
         store.enqueue_all(&[unkeyed(number)]);
@@ -123,7 +123,7 @@ async fn a_late_commit_below_the_cursor_is_found_by_the_sweep() {
     }
     let committed = Instant::now();
     slow.commit();
-    broker.wait_for(200).await;
+    arrived(&broker, 200).await;
     assert!(committed.elapsed() <= Duration::from_secs(5), "{:?}", committed.elapsed());
     assert_eq!(relay.stats().late_commits, 1);
 }
@@ -150,7 +150,7 @@ async fn a_full_page_of_rows_in_flight_does_not_hide_a_late_commit() {
     broker.set_latency(Duration::ZERO);
     slow.commit();
     let committed = Instant::now();
-    broker.wait_for(1).await;
+    arrived(&broker, 1).await;
     assert!(committed.elapsed() <= Duration::from_secs(6), "{:?}", committed.elapsed());
     assert_eq!(numbers(&broker.delivered()), [8000]);
 }
@@ -255,7 +255,7 @@ async fn a_dead_broker_stops_nobody_else_and_fills_no_memory() {
     store.enqueue_all(&audit);
     store.enqueue_all(&orders);
     let started = Instant::now();
-    live.wait_for(3000).await;
+    arrived(&live, 3000).await;
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     tokio::time::sleep(Duration::from_secs(1)).await;
     // Thirty claims for the one that is up, a few empty looks, and hardly any for the one that is away.
@@ -292,9 +292,9 @@ async fn a_message_for_later_uses_no_attempt_and_queues_when_it_falls_due() {
         .unwrap();
     let enqueued = Instant::now();
     store.enqueue_all(&[keyed("k", 0), later, past, keyed("k", 3)]);
-    broker.wait_for(3).await;
+    arrived(&broker, 3).await;
     assert_eq!(numbers(&broker.delivered()), [0, 2, 3]);
-    broker.wait_for(4).await;
+    arrived(&broker, 4).await;
     let waited = enqueued.elapsed();
     assert!((599..=606).contains(&waited.as_secs()), "{waited:?}");
     assert_eq!(number(&broker.delivered()[3]), 1);
@@ -308,7 +308,7 @@ async fn a_message_for_later_uses_no_attempt_and_queues_when_it_falls_due() {
     relay.shutdown().await.unwrap();
     let enqueued = Instant::now();
     let _successor = crate::harness::relay(&store, &broker).await;
-    broker.wait_for(5).await;
+    arrived(&broker, 5).await;
     assert!(enqueued.elapsed() > hour / 2, "{:?}", enqueued.elapsed());
 }
 
@@ -380,7 +380,7 @@ async fn a_killed_relay_is_replaced_within_its_lease() {
     let killed = quick(Arc::new(store.clone()), &broker).await;
     let messages: Vec<_> = (0..3000).map(|n| keyed(&format!("k{}", n % 60), n)).collect();
     store.enqueue_all(&messages);
-    broker.wait_for(500).await;
+    arrived(&broker, 500).await;
     let survivor = quick(Arc::new(store.clone()), &broker).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
     killed.abort();

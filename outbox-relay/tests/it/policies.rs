@@ -97,13 +97,34 @@ async fn park_takes_the_rest_of_the_key_along_until_it_is_replayed_in_order() {
     // New messages of the key keep their place behind those that are replayed.
     let after = [keyed("k", 6)];
     store.enqueue_all(&after);
-    broker.wait_for(8).await;
+    arrived(&broker, 8).await;
     drained(&relay).await;
     assert_eq!(of_key(), [0, 1, 2, 3, 4, 5, 6]);
     assert_eq!(dead(&store).await, []);
     store.enqueue_all(&[keyed("k", 7)]);
     drained(&relay).await;
     assert_eq!(number(broker.delivered().last().unwrap()), 7, "the key flows again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replayed_key_is_held_until_all_of_it_is_delivered() {
+    let store = MemoryStore::new();
+    let messages: Vec<_> = (0..40).map(|n| keyed("k", n)).collect();
+    let broker = plain_broker().with_behaviour(reject(&messages[0]));
+    broker.set_latency(Duration::from_millis(20));
+    store.enqueue_all(&messages);
+    // Pages much smaller than the key, so that new messages are read while most of it still waits.
+    let relay = Relay::shared(Arc::new(store.clone()), Arc::new(broker.clone()))
+        .configure(|config| config.batch_size = 3);
+    let relay = start(relay).await;
+    drained(&relay).await;
+    assert_eq!(dead(&store).await.len(), 40);
+    broker.set_behaviour(|_, _| Verdict::Accept);
+    store.request(&[*messages[0].id()], OperatorAction::Replay).await.unwrap();
+    until("the replay has begun", || !broker.delivered().is_empty()).await;
+    store.enqueue_all(&(40..60).map(|n| keyed("k", n)).collect::<Vec<_>>());
+    drained(&relay).await;
+    assert_eq!(numbers(&broker.delivered()), (0..60).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +137,7 @@ async fn discarding_the_head_of_a_parked_key_lets_the_rest_go() {
     drained(&relay).await;
     assert_eq!(dead(&store).await.len(), 3);
     store.request(&[*messages[1].id()], OperatorAction::Discard).await.unwrap();
-    broker.wait_for(3).await;
+    arrived(&broker, 3).await;
     drained(&relay).await;
     assert_eq!(numbers(&broker.delivered()), [0, 2, 3]);
     assert_eq!(dead(&store).await, []);
@@ -137,7 +158,7 @@ async fn skip_leaves_a_hole_and_goes_on() {
     // A replayed one comes late, and uses its key like any other.
     broker.set_behaviour(|_, _| Verdict::Accept);
     store.request(&[*messages[1].id()], OperatorAction::Replay).await.unwrap();
-    broker.wait_for(4).await;
+    arrived(&broker, 4).await;
     assert_eq!(numbers(&broker.delivered()), [0, 2, 3, 1]);
 }
 
