@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use comfy_table::Table;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
 use serde::Serialize;
 
 /// Where results go. Everything else (logs, errors) goes to standard error, so that what a script reads is only this.
@@ -38,7 +38,7 @@ impl Output {
 /// An empty table with these headings.
 pub(crate) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(headings);
+    table.load_style(UTF8_BORDERS_ONLY).set_header(headings);
     table
 }
 

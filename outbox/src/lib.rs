@@ -36,3 +36,8 @@ pub use outbox_sql as sql;
 /// PostgreSQL, MySQL, MariaDB and SQLite by sqlx.
 #[cfg(any(feature = "sqlx-postgres", feature = "sqlx-mysql", feature = "sqlx-sqlite"))]
 pub use outbox_sqlx as sqlx;
+
+/// The code in the README is compiled like any other.
+#[cfg(all(doctest, feature = "nats", feature = "sqlx-postgres"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Parser;
 use outbox_sqlx::Backend;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use benches::{cold_plan, drain, held_snapshot};
 use database::Database;
@@ -77,7 +79,8 @@ impl Cli {
 async fn main() -> Result<()> {
     let cli = Cli::parse();
     // A relay that can't work says so in its log; without one a run would just stand still.
-    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::ERROR).init();
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::ERROR.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let workload = cli.workload();
     let mut machine = Machine::here();
     let mut report = Report::default();

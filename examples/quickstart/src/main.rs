@@ -1,2 +1,54 @@
-//! examples/quickstart
-fn main() {}
+//! Ten thousand orders through an outbox in SQLite, to a broker in this process that fails now and then.
+//!
+//! Each order and its event are written in one transaction. A tenth of the transactions roll back, some are tried again
+//! by the business code. The relay delivers meanwhile. At the end the deliveries are compared with the table of orders.
+
+#![forbid(unsafe_code)]
+
+mod broker;
+mod report;
+mod shop;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use outbox::OutboxAdmin;
+use outbox::relay::{Relay, RetryPolicy};
+use outbox::sqlx::SqliteStore;
+
+use crate::report::Report;
+use crate::shop::Shop;
+
+const ORDERS: u32 = 10_000;
+
+// One thread is enough: SQLite does its work on threads of its own.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let shop = Shop::open(&folder.path().join("shop.db")).await?;
+
+    // The tables of the outbox, in the database of the shop. In production: `outbox migrate`.
+    let store = SqliteStore::new(shop.pool());
+    store.migrate().await?;
+
+    // The relay reads the outbox and publishes. It runs here, or in a process of its own: `outbox relay`.
+    let broker = broker::unreliable();
+    let mut retry = RetryPolicy::default();
+    // The default waits for 5 s, 15 s, 1 min …: right for a broker in trouble, long for an example.
+    retry.schedule = [10, 50, 250].map(Duration::from_millis).to_vec();
+    let relay = Relay::new(store, broker.clone()).retry(retry).start().await?;
+
+    for number in 0..ORDERS {
+        shop.place_order(number).await?;
+        // A relay in the same process can be woken after a commit (`relay.waker().wake()`), and delivers a millisecond
+        // later. With thousands of commits a second there is nothing to wake: it reads on as long as it finds something.
+    }
+
+    // Everything that was committed is delivered, however often that has to be tried.
+    tokio::time::timeout(Duration::from_secs(60), relay.drained()).await??;
+    relay.shutdown().await?;
+
+    let report = Report::compare(shop.pool(), &broker.delivered()).await?;
+    report.print()?;
+    report.verdict()
+}

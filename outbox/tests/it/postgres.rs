@@ -65,9 +65,17 @@ async fn a_relay_by_configuration_is_woken_by_another_process() {
     let Some(database) = started("postgres", Database::create().await) else {
         return;
     };
+    let url = database.url();
+    let pool = database.pool();
+    let case = tokio::spawn(wakes_up(url, pool)).await;
+    database.remove().await;
+    case.unwrap();
+}
+
+async fn wakes_up(url: String, pool: PgPool) {
     // It never looks by itself: what arrives later than the first row arrives by notification.
     let config = Config::sources()
-        .set("store.url", database.url())
+        .set("store.url", url)
         .set("transport.url", "memory:")
         .set("relay.poll.busy", "1h")
         .set("relay.poll.calm", "1h")
@@ -77,7 +85,6 @@ async fn a_relay_by_configuration_is_woken_by_another_process() {
         .unwrap();
     let store: std::sync::Arc<dyn Store> = config.connect_store().await.unwrap();
     store.migrate().await.unwrap();
-    let pool = database.pool();
     write(&pool).await;
 
     let relay = config.relay().await.unwrap().start().await.unwrap();
@@ -89,6 +96,4 @@ async fn a_relay_by_configuration_is_woken_by_another_process() {
         delivered(&relay, count, || notifier.notify()).await;
     }
     relay.shutdown().await.unwrap();
-    drop((notifier, pool, store));
-    database.remove().await;
 }

@@ -42,7 +42,7 @@ pub(crate) async fn run<D: Database>(workload: &Workload, report: &mut Report) -
 /// From before the start of the relay, so with its connections, its leases and its first look, to the end of the last
 /// settle.
 async fn drain_with_relay<D: Database>(workload: &Workload, order: Order) -> Result<Duration> {
-    let mut database = filled::<D>(workload).await?;
+    let database = filled::<D>(workload).await?;
     let store = database.store()?;
     let start = Instant::now();
     let mut ours = Ours::start(store, order).await?;

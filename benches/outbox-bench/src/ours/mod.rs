@@ -48,7 +48,8 @@ impl Ours {
     }
 
     pub(crate) async fn stop(self) -> Result<()> {
-        Ok(self.relay.shutdown().await?)
+        self.relay.shutdown().await?;
+        Ok(())
     }
 
     /// Waits until the relay has made this many more reads.

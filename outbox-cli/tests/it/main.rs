@@ -1,0 +1,10 @@
+//! The binary `outbox`, run as a shell runs it: a SQLite file, exit codes, what it prints and what it must not print.
+
+mod shell;
+
+mod bad_input;
+mod configuration;
+mod dead;
+mod relay;
+mod schema;
+mod status;
