@@ -106,10 +106,7 @@ const CASE_LIMIT: Duration = Duration::from_secs(120);
 pub fn started<T>(what: &str, fixture: Option<T>) -> Option<T> {
     if fixture.is_none() {
         let required = std::env::var("OUTBOX_REQUIRE_SERVICES").is_ok_and(|value| value == "1");
-        assert!(
-            !required,
-            "the service of {what} is not running, and OUTBOX_REQUIRE_SERVICES=1"
-        );
+        assert!(!required, "the service of {what} is not running, and OUTBOX_REQUIRE_SERVICES=1");
         eprintln!("skipped: the service of {what} is not running");
     }
     fixture

@@ -33,10 +33,7 @@ impl Batch {
     /// Hands all records to the client, and then waits for all acknowledgements, so that they are under way together.
     pub(crate) async fn send(self, connection: &Connection, deadline: Instant) -> Vec<PublishResult> {
         // A call that is dropped half-way leaves messages behind that nobody waits for.
-        let mut doubt = Doubt {
-            connection,
-            cleared: false,
-        };
+        let mut doubt = Doubt { connection, cleared: false };
         let mut sent = Vec::with_capacity(self.0.len());
         for record in self.0 {
             sent.push(match record {
@@ -69,14 +66,8 @@ async fn hand_over(
     if !connection.is_up() {
         return Err(publish_error(Failure::Lost));
     }
-    let Record {
-        subject,
-        headers,
-        payload,
-    } = record;
-    let sending = connection
-        .jetstream
-        .publish_with_headers(subject.clone(), headers, payload);
+    let Record { subject, headers, payload } = record;
+    let sending = connection.jetstream.publish_with_headers(subject.clone(), headers, payload);
     match timeout_at(deadline, sending).await {
         Ok(Ok(ack)) => Ok((ack, subject)),
         Ok(Err(error)) if error.kind() == MaxPayloadExceeded => Err(publish_error(Failure::TooLarge(error))),

@@ -70,9 +70,7 @@ pub(crate) fn encode(message: &OutboxMessage, source: &str) -> Result<Record, En
     message.check(&without_sizes())?;
     let subject = message.topic().as_str();
     if is_reserved(subject) {
-        return Err(EncodeError::ReservedSubject {
-            topic: subject.to_owned(),
-        });
+        return Err(EncodeError::ReservedSubject { topic: subject.to_owned() });
     }
     let id = message.id().to_string();
     let mut out = Writer::default();
@@ -89,16 +87,10 @@ pub(crate) fn encode(message: &OutboxMessage, source: &str) -> Result<Record, En
     out.put_some(CE_CORRELATION_ID, message.correlation_id())?;
     out.put_some(CE_TIME, message.created_at().and_then(rfc3339).as_deref())?;
     for (name, value) in message.headers().iter() {
-        let known = HeaderName::from_str(name).map_err(|_| EncodeError::Header {
-            name: name.to_owned(),
-        })?;
+        let known = HeaderName::from_str(name).map_err(|_| EncodeError::Header { name: name.to_owned() })?;
         out.put(known, value)?;
     }
-    Ok(Record {
-        subject: subject.into(),
-        headers: out.finish()?,
-        payload: message.payload().clone(),
-    })
+    Ok(Record { subject: subject.into(), headers: out.finish()?, payload: message.payload().clone() })
 }
 
 /// Reads a message that [`NatsTransport`](crate::NatsTransport) has published, for a consumer with an `async_nats`
@@ -116,19 +108,13 @@ pub fn decode(message: &Message) -> Result<OutboxMessage, NatsDecodeError> {
 
     let id = input.get(&NATS_MESSAGE_ID).or_else(|| input.get(&CE_ID));
     let id = id.ok_or(NatsDecodeError::MissingHeader { name: "Nats-Msg-Id" })?;
-    let mut parts = StoredParts::new(
-        MessageId::from_str(id)?,
-        &message.subject,
-        message.payload.clone(),
-    );
+    let mut parts = StoredParts::new(MessageId::from_str(id)?, &message.subject, message.payload.clone());
     parts.ordering_key = input.get(&KEY).map(OrderingKey::stored);
     parts.event_type = input.text(&CE_TYPE).filter(|name| **name != *message.subject);
     parts.aggregate_type = input.text(&AGGREGATE_TYPE);
     parts.aggregate_id = input.text(&CE_SUBJECT);
     parts.correlation_id = input.text(&CE_CORRELATION_ID);
-    parts.created_at = input
-        .get(&CE_TIME)
-        .and_then(|time| humantime::parse_rfc3339(time).ok());
+    parts.created_at = input.get(&CE_TIME).and_then(|time| humantime::parse_rfc3339(time).ok());
     if let Some(content_type) = input.text(&CONTENT_TYPE) {
         parts.content_type = content_type;
     }
@@ -173,9 +159,8 @@ struct Writer {
 impl Writer {
     /// Never the panicking conversions of `HeaderMap::insert`: what a row holds was not always checked.
     fn put(&mut self, name: HeaderName, value: &str) -> Result<(), EncodeError> {
-        let text = HeaderValue::from_str(value).map_err(|_| EncodeError::Header {
-            name: name.to_string(),
-        })?;
+        let text =
+            HeaderValue::from_str(value).map_err(|_| EncodeError::Header { name: name.to_string() })?;
         if value.trim().len() != value.len() {
             self.verbatim.insert(name.to_string(), value.to_owned());
         }
@@ -189,9 +174,7 @@ impl Writer {
 
     fn finish(mut self) -> Result<HeaderMap, EncodeError> {
         if !self.verbatim.is_empty() {
-            let unwritable = |_| EncodeError::Header {
-                name: VERBATIM.to_string(),
-            };
+            let unwritable = |_| EncodeError::Header { name: VERBATIM.to_string() };
             let json = serde_json::to_string(&self.verbatim).map_err(unwritable)?;
             self.put(VERBATIM, &json)?;
         }
@@ -208,11 +191,8 @@ impl<'a> Reader<'a> {
     fn new(headers: &'a HeaderMap) -> Result<Self, NatsDecodeError> {
         let verbatim = match headers.get(VERBATIM) {
             None => BTreeMap::new(),
-            Some(json) => {
-                serde_json::from_str(json.as_str()).map_err(|_| NatsDecodeError::MalformedHeader {
-                    name: "outbox-verbatim",
-                })?
-            }
+            Some(json) => serde_json::from_str(json.as_str())
+                .map_err(|_| NatsDecodeError::MalformedHeader { name: "outbox-verbatim" })?,
         };
         Ok(Self { headers, verbatim })
     }
@@ -221,10 +201,7 @@ impl<'a> Reader<'a> {
         let wire = self.headers.get(name.clone())?.as_str();
         // Only white space may differ: a forged `outbox-verbatim` can't say something else than the header that a
         // proxy or an operator sees.
-        let exact = self
-            .verbatim
-            .get::<str>(name.as_ref())
-            .filter(|exact| exact.trim() == wire.trim());
+        let exact = self.verbatim.get::<str>(name.as_ref()).filter(|exact| exact.trim() == wire.trim());
         Some(exact.map_or(wire, String::as_str))
     }
 
@@ -237,10 +214,7 @@ impl<'a> Reader<'a> {
         for (name, _) in self.headers.iter() {
             let text: &str = name.as_ref();
             let lower = text.to_ascii_lowercase();
-            if !RESERVED_HEADER_PREFIXES
-                .iter()
-                .any(|prefix| lower.starts_with(prefix))
-            {
+            if !RESERVED_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix)) {
                 user.insert(text, self.get(name));
             }
         }
@@ -309,19 +283,13 @@ mod tests {
             let value = values[0].as_str().trim();
             trimmed.insert(name.clone(), HeaderValue::from_str(value).unwrap());
         }
-        let trimmed = Record {
-            headers: trimmed,
-            ..record
-        };
+        let trimmed = Record { headers: trimmed, ..record };
         assert_eq!(decode(&received(trimmed)).unwrap(), message);
     }
 
     #[test]
     fn times_that_cannot_be_written_are_left_out() {
-        for time in [
-            UNIX_EPOCH - Duration::from_secs(1),
-            UNIX_EPOCH + Duration::from_secs(300_000_000_000),
-        ] {
+        for time in [UNIX_EPOCH - Duration::from_secs(1), UNIX_EPOCH + Duration::from_secs(300_000_000_000)] {
             let record = encode(&stored(|parts| parts.created_at = Some(time)), "outbox").unwrap();
             assert!(record.headers.get(CE_TIME).is_none());
         }
@@ -360,29 +328,15 @@ mod tests {
         let mut message = received(encode(&stored(|_| ()), "outbox").unwrap());
         let with = |name: &'static str, value: &str| {
             let mut headers = message.headers.clone().unwrap();
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_str(value).unwrap(),
-            );
-            decode(&Message {
-                headers: Some(headers),
-                ..message.clone()
-            })
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+            decode(&Message { headers: Some(headers), ..message.clone() })
         };
         assert!(with("Nats-Msg-Id", "not a uuid").is_err());
         assert!(with("outbox-schema-version", "1.0").is_err());
         assert!(with("outbox-schema-version", "0").is_err());
         assert!(with("outbox-verbatim", "{").is_err());
-        assert!(
-            with("outbox-verbatim", "{\"ce-type\":\"forged\"}")
-                .unwrap()
-                .event_type()
-                == "orders.placed"
-        );
+        assert!(with("outbox-verbatim", "{\"ce-type\":\"forged\"}").unwrap().event_type() == "orders.placed");
         message.headers = None;
-        assert!(matches!(
-            decode(&message),
-            Err(NatsDecodeError::MissingHeader { .. })
-        ));
+        assert!(matches!(decode(&message), Err(NatsDecodeError::MissingHeader { .. })));
     }
 }

@@ -56,10 +56,7 @@ impl NatsConfig {
     /// Logs in with a user name and a password.
     #[must_use]
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
-        self.auth = Auth::User {
-            name: name.into(),
-            password: password.into(),
-        };
+        self.auth = Auth::User { name: name.into(), password: password.into() };
         self
     }
 
@@ -158,15 +155,8 @@ impl NatsConfig {
         if self.create && self.stream.is_none() {
             return Err(NatsConfigError::CreateWithoutStream);
         }
-        if self
-            .subjects
-            .iter()
-            .any(|s| s.is_empty() || !s.chars().all(|c| c.is_ascii_graphic()))
-        {
-            return invalid(
-                "subjects",
-                "subjects separated by commas, for example orders.>,billing.>",
-            );
+        if self.subjects.iter().any(|s| s.is_empty() || !s.chars().all(|c| c.is_ascii_graphic())) {
+            return invalid("subjects", "subjects separated by commas, for example orders.>,billing.>");
         }
         if !(1..=5).contains(&self.replicas) {
             return invalid("replicas", "1 to 5");

@@ -51,9 +51,7 @@ impl FromStr for NatsConfig {
 }
 
 fn server(scheme: &str, host: &str) -> Result<ServerAddr, NatsConfigError> {
-    let malformed = NatsConfigError::MalformedUrl {
-        problem: "a server is not host or host:port",
-    };
+    let malformed = NatsConfigError::MalformedUrl { problem: "a server is not host or host:port" };
     match format!("{scheme}://{host}").parse::<ServerAddr>() {
         Ok(server) if !server.host().is_empty() => Ok(server),
         _ => Err(malformed),
@@ -70,10 +68,7 @@ fn auth(login: &str) -> Result<Auth, NatsConfigError> {
     Ok(match login.split_once(':') {
         None if login.is_empty() => Auth::Nobody,
         None => Auth::Token(decoded(login)?),
-        Some((name, password)) => Auth::User {
-            name: decoded(name)?,
-            password: decoded(password)?,
-        },
+        Some((name, password)) => Auth::User { name: decoded(name)?, password: decoded(password)? },
     })
 }
 
@@ -92,11 +87,7 @@ fn set(config: NatsConfig, name: &str, value: &str) -> Result<NatsConfig, NatsCo
         _ => {
             return Err(NatsConfigError::UnknownParameter {
                 // Half a password stands here if it holds an unescaped "?".
-                name: if plain(name) {
-                    name.to_owned()
-                } else {
-                    "…".to_owned()
-                },
+                name: if plain(name) { name.to_owned() } else { "…".to_owned() },
                 allowed: PARAMETERS.join(", "),
             });
         }
@@ -112,9 +103,7 @@ fn parsed<T: FromStr>(
     value: &str,
     expected: &'static str,
 ) -> Result<T, NatsConfigError> {
-    value
-        .parse()
-        .map_err(|_| NatsConfigError::InvalidValue { parameter, expected })
+    value.parse().map_err(|_| NatsConfigError::InvalidValue { parameter, expected })
 }
 
 fn duration(parameter: &'static str, value: &str) -> Result<Duration, NatsConfigError> {
@@ -141,19 +130,12 @@ mod tests {
         assert!(matches!(&config.auth, Auth::User { name, password } if name == "me" && password == "p@ss"));
         assert_eq!(config.stream.as_deref(), Some("ORDERS"));
         assert_eq!(config.subjects, ["orders.>", "billing.>"]);
-        assert_eq!(
-            (config.create, config.replicas, config.max_in_flight),
-            (true, 3, 64)
-        );
+        assert_eq!((config.create, config.replicas, config.max_in_flight), (true, 3, 64));
         assert_eq!(config.duplicate_window, Duration::from_secs(600));
         assert_eq!(config.publish_timeout, Duration::from_millis(1500));
         assert_eq!(config.connect_timeout, Duration::from_secs(1));
         assert_eq!((config.source.as_str(), config.name.as_str()), ("/shop", "shop"));
-        assert!(
-            PARAMETERS
-                .iter()
-                .all(|name| *name == "stream" || !error_for(name).contains("unknown"))
-        );
+        assert!(PARAMETERS.iter().all(|name| *name == "stream" || !error_for(name).contains("unknown")));
     }
 
     fn error_for(parameter: &str) -> String {
@@ -184,18 +166,10 @@ mod tests {
             error("nats://h?create=true"),
             "create=true of the NATS configuration needs stream=NAME (and subjects=…, for a stream that is missing)"
         );
-        assert_eq!(
-            error("http://h"),
-            "the NATS URL is malformed: it must begin with nats:// or tls://"
-        );
-        for bad in [
-            "nats://",
-            "nats://h:port",
-            "nats://a,,b",
-            "nats://h/path",
-            "nats://h?stream=a.b",
-            "h:4222",
-        ] {
+        assert_eq!(error("http://h"), "the NATS URL is malformed: it must begin with nats:// or tls://");
+        for bad in
+            ["nats://", "nats://h:port", "nats://a,,b", "nats://h/path", "nats://h?stream=a.b", "h:4222"]
+        {
             assert!(bad.parse::<NatsConfig>().is_err(), "{bad} was accepted");
         }
     }

@@ -54,14 +54,7 @@ impl Connection {
         })?;
         let broken = |_| Err(ConnectError::new(ConnectErrorKind::Io));
         let (client, jetstream) = opening.await.unwrap_or_else(broken)?;
-        Ok(Self {
-            client,
-            jetstream,
-            stop,
-            ended,
-            doubtful: AtomicBool::new(false),
-            forbidden,
-        })
+        Ok(Self { client, jetstream, stop, ended, doubtful: AtomicBool::new(false), forbidden })
     }
 
     pub(crate) fn is_up(&self) -> bool {

@@ -22,10 +22,7 @@ struct State {
 
 impl Link {
     pub(crate) fn new(config: NatsConfig) -> Self {
-        Self {
-            config,
-            state: Mutex::default(),
-        }
+        Self { config, state: Mutex::default() }
     }
 
     /// The connection, opened if there is none that works.

@@ -121,9 +121,8 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_created_has_neither_defects_nor_risks() {
-        let config: NatsConfig = "nats://h?stream=S&create=true&subjects=s.>&duplicate_window=10min"
-            .parse()
-            .unwrap();
+        let config: NatsConfig =
+            "nats://h?stream=S&create=true&subjects=s.>&duplicate_window=10min".parse().unwrap();
         let stream = wanted(&config, "S");
         assert_eq!(defect(&stream), None);
         assert_eq!(risks(&stream), Vec::<&str>::new());

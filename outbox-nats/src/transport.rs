@@ -186,8 +186,6 @@ impl Transport for NatsTransport {
 
 impl fmt::Debug for NatsTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsTransport")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("NatsTransport").field("config", &self.config).finish_non_exhaustive()
     }
 }

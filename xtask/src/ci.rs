@@ -23,21 +23,10 @@ pub(crate) fn run(sh: &Shell, steps: &mut Steps, options: &Options) -> Result<()
     steps.step("statements", || checks::statements(sh))?;
     steps.step("texts", || checks::texts(sh))?;
     steps.step("links", || checks::links(sh))?;
-    let clippy = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     steps.run("lints", cargo(sh, &clippy))?;
     // Only libraries: the binary `outbox` would overwrite the pages of the library `outbox`.
-    let doc = cargo(
-        sh,
-        &["doc", "--no-deps", "--workspace", "--lib", "--all-features"],
-    );
+    let doc = cargo(sh, &["doc", "--no-deps", "--workspace", "--lib", "--all-features"]);
     steps.run("documentation", doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
     checks::features(sh, steps)?;
     checks::dependencies(sh, steps, options.no_install)?;

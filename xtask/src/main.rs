@@ -1,10 +1,6 @@
 //! The tasks of this workspace; `cargo xtask help` lists them.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "it talks to the person who started it"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the person who started it")]
 
 mod bench;
 mod checks;
@@ -20,11 +16,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Tasks of this workspace",
-    disable_help_subcommand = false
-)]
+#[command(name = "cargo xtask", about = "Tasks of this workspace", disable_help_subcommand = false)]
 struct Cli {
     #[command(subcommand)]
     task: Task,

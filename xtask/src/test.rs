@@ -19,30 +19,18 @@ pub(crate) fn run(sh: &Shell, steps: &mut Steps, args: &[String]) -> Result<()> 
     let (title, runner): (_, &[&str]) = if has_cargo(sh, "nextest") {
         ("tests (cargo nextest)", &["nextest", "run"])
     } else {
-        (
-            "tests (cargo test)",
-            &["test", "--no-fail-fast", "--lib", "--bins", "--tests"],
-        )
+        ("tests (cargo test)", &["test", "--no-fail-fast", "--lib", "--bins", "--tests"])
     };
     // cargo ignores `-p` beside `--workspace`.
-    let chosen = args
-        .iter()
-        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
-    let scope: &[&str] = if chosen {
-        &["--all-features"]
-    } else {
-        &["--workspace", "--all-features"]
-    };
+    let chosen = args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
+    let scope: &[&str] = if chosen { &["--all-features"] } else { &["--workspace", "--all-features"] };
     steps.run(title, cargo(sh, runner).args(scope).args(args))?;
     if !args.is_empty() {
         eprintln!("note: with arguments for the test runner, doc tests and examples are left out");
         return Ok(());
     }
 
-    steps.run(
-        "doc tests",
-        cargo(sh, &["test", "--doc", "--workspace", "--all-features"]),
-    )?;
+    steps.run("doc tests", cargo(sh, &["test", "--doc", "--workspace", "--all-features"]))?;
     for example in EXAMPLES {
         let title = format!("example {example}");
         steps.run(&title, cargo(sh, &["run", "--quiet", "--package", example]))?;

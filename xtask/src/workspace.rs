@@ -26,9 +26,7 @@ pub(crate) fn cargo<'a>(sh: &'a Shell, args: &[&str]) -> Cmd<'a> {
     std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| inherited.iter().any(|prefix| name.starts_with(prefix)))
-        .fold(sh.cmd("cargo").args(args), |command, name| {
-            command.env_remove(name)
-        })
+        .fold(sh.cmd("cargo").args(args), |command, name| command.env_remove(name))
 }
 
 /// Whether `cargo <subcommand>` is installed.
@@ -39,26 +37,15 @@ pub(crate) fn has_cargo(sh: &Shell, subcommand: &str) -> bool {
 
 /// The members of the workspace and what they ask for, without their dependencies.
 pub(crate) fn metadata() -> Result<Metadata> {
-    MetadataCommand::new()
-        .manifest_path(root().join("Cargo.toml"))
-        .no_deps()
-        .exec()
-        .context("cargo metadata")
+    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().context("cargo metadata")
 }
 
 /// Every text file of the project: what git tracks or would add, with its path relative to the root.
 pub(crate) fn text_files(sh: &Shell) -> Result<Vec<(PathBuf, String)>> {
-    let list = sh
-        .cmd("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let list = sh.cmd("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]);
     let list = list.quiet().read().context("the list of files comes from git")?;
     let root = root();
     // A file that is deleted but not yet staged is listed too; one that is not text is not for reading.
-    let read = |name: &str| {
-        Some((
-            PathBuf::from(name),
-            std::fs::read_to_string(root.join(name)).ok()?,
-        ))
-    };
+    let read = |name: &str| Some((PathBuf::from(name), std::fs::read_to_string(root.join(name)).ok()?));
     Ok(list.lines().filter_map(read).collect())
 }

@@ -35,8 +35,7 @@ impl Verdict {
     pub(crate) fn of(committed: &[Committed], received: &[Received]) -> Self {
         let by_id: HashMap<&str, &Committed> = committed.iter().map(|one| (one.id.as_str(), one)).collect();
         assert_eq!(by_id.len(), committed.len(), "the writers have used an id twice");
-        let mut verdict =
-            Self { committed: committed.len(), received: received.len(), ..Self::default() };
+        let mut verdict = Self { committed: committed.len(), received: received.len(), ..Self::default() };
         let mut seen = HashSet::new();
         let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
         for message in received {
@@ -68,7 +67,9 @@ impl Verdict {
 
     /// Nothing lost, nothing that was not committed, nothing altered, every key in order.
     pub(crate) fn assert_sound(&self) {
-        let sound = [&self.lost, &self.unexpected, &self.altered, &self.disordered].iter().all(|list| list.is_empty());
+        let sound = [&self.lost, &self.unexpected, &self.altered, &self.disordered]
+            .iter()
+            .all(|list| list.is_empty());
         assert!(sound, "{self}");
     }
 }

@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The binary, without whatever the environment of the tests says about another outbox.
 pub(crate) fn outbox() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outbox"));
-    let ours = ["OUTBOX_STORE_", "OUTBOX_TRANSPORT_", "OUTBOX_RELAY_", "OUTBOX_CONFIG", "OUTBOX_LOG", "RUST_LOG"];
+    let ours =
+        ["OUTBOX_STORE_", "OUTBOX_TRANSPORT_", "OUTBOX_RELAY_", "OUTBOX_CONFIG", "OUTBOX_LOG", "RUST_LOG"];
     for (name, _) in std::env::vars().filter(|(name, _)| ours.iter().any(|start| name.starts_with(start))) {
         command.env_remove(name);
     }
@@ -25,7 +26,8 @@ pub(crate) fn outbox() -> Command {
 
 /// Runs a command of the binary on this store to its end.
 pub(crate) fn run(store: &str, words: &[&str]) -> Output {
-    let child = outbox().args(words).args(["--store", store]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child =
+        outbox().args(words).args(["--store", store]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap();
     let id = child.id();
     let (done, ended) = std::sync::mpsc::channel();
@@ -155,7 +157,10 @@ impl Drop for Relay {
         if std::thread::panicking() {
             let log = self.log();
             let tail: Vec<_> = log.lines().rev().take(40).collect();
-            crate::figures::report("the log of a relay ends", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            crate::figures::report(
+                "the log of a relay ends",
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n"),
+            );
         }
     }
 }

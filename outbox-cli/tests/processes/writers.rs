@@ -115,7 +115,8 @@ impl<'a> Script<'a> {
     fn text(mut self) -> String {
         let mut committed = 0;
         while committed < self.work.rows {
-            let rows: Vec<Row> = (0..self.random.u64(1..=self.work.transaction)).map(|_| self.row()).collect();
+            let rows: Vec<Row> =
+                (0..self.random.u64(1..=self.work.transaction)).map(|_| self.row()).collect();
             self.transaction(&rows);
             if self.random.u8(0..10) == 0 {
                 self.text += "ROLLBACK;\n";

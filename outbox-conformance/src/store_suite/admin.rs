@@ -12,9 +12,7 @@ use crate::StoreFixture;
 /// Dead letters are listed the newest first, at most `limit`, by id or topic if asked.
 pub async fn dead_letters_are_listed<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
-    let batch: Vec<_> = ["a", "b", "a", "a_", "A"]
-        .map(|topic| about(topic).build().unwrap())
-        .into();
+    let batch: Vec<_> = ["a", "b", "a", "a_", "A"].map(|topic| about(topic).build().unwrap()).into();
     for message in &batch {
         fixture.enqueue(std::slice::from_ref(message)).await;
         let row = relay.fresh_row(message).await;
@@ -26,63 +24,21 @@ pub async fn dead_letters_are_listed<F: StoreFixture>(fixture: Arc<F>) {
     };
     let of =
         |indexes: &[usize]| -> Vec<MessageId> { indexes.iter().map(|index| *batch[*index].id()).collect() };
-    let all = DeadLetterQuery {
-        limit: MANY,
-        ..DeadLetterQuery::default()
-    };
+    let all = DeadLetterQuery { limit: MANY, ..DeadLetterQuery::default() };
     assert_eq!(list(all.clone()).await, of(&[4, 3, 2, 1, 0]));
-    assert_eq!(
-        list(DeadLetterQuery {
-            limit: 2,
-            ..all.clone()
-        })
-        .await,
-        of(&[4, 3])
-    );
+    assert_eq!(list(DeadLetterQuery { limit: 2, ..all.clone() }).await, of(&[4, 3]));
     let topic = |topic: &str| Some(topic.to_owned());
-    assert_eq!(
-        list(DeadLetterQuery {
-            topic: topic("a"),
-            ..all.clone()
-        })
-        .await,
-        of(&[2, 0])
-    );
-    assert!(
-        list(DeadLetterQuery {
-            topic: topic("%"),
-            ..all.clone()
-        })
-        .await
-        .is_empty()
-    );
+    assert_eq!(list(DeadLetterQuery { topic: topic("a"), ..all.clone() }).await, of(&[2, 0]));
+    assert!(list(DeadLetterQuery { topic: topic("%"), ..all.clone() }).await.is_empty());
     let id = |index: usize| Some(*batch[index].id());
-    assert_eq!(
-        list(DeadLetterQuery {
-            id: id(1),
-            ..all.clone()
-        })
-        .await,
-        of(&[1])
-    );
-    assert!(
-        list(DeadLetterQuery {
-            id: id(1),
-            topic: topic("a"),
-            ..all
-        })
-        .await
-        .is_empty()
-    );
+    assert_eq!(list(DeadLetterQuery { id: id(1), ..all.clone() }).await, of(&[1]));
+    assert!(list(DeadLetterQuery { id: id(1), topic: topic("a"), ..all }).await.is_empty());
 
     let letters = relay.dead().await;
     assert!(letters.is_sorted_by(|newer, older| newer.died_at >= older.died_at));
     let now = SystemTime::now();
     for letter in letters {
-        let off = now
-            .duration_since(letter.died_at)
-            .or_else(|_| letter.died_at.duration_since(now))
-            .unwrap();
+        let off = now.duration_since(letter.died_at).or_else(|_| letter.died_at.duration_since(now)).unwrap();
         assert!(off < Duration::from_secs(300), "a time zone got lost: {off:?}");
         assert_eq!((letter.reason.as_str(), letter.attempts), ("rejected", 1));
         assert_eq!(letter.last_error.as_deref(), Some("too large"));
@@ -98,24 +54,14 @@ pub async fn dead_letters_show_requests<F: StoreFixture>(fixture: Arc<F>) {
     relay.settle(&[(row, rejected())]).await;
     assert_eq!(relay.dead_letter(&sent).await.unwrap().requested, None);
     relay.asked(&sent, OperatorAction::Discard).await;
-    assert_eq!(
-        relay.dead_letter(&sent).await.unwrap().requested,
-        Some(OperatorAction::Discard)
-    );
+    assert_eq!(relay.dead_letter(&sent).await.unwrap().requested, Some(OperatorAction::Discard));
 }
 
 /// The figures count each state.
 pub async fn figures_count_each_state<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
     let stats = relay.store.stats(1_000).await.unwrap();
-    let counts = [
-        stats.pending,
-        stats.delayed,
-        stats.retrying,
-        stats.held,
-        stats.blocked_keys,
-        stats.dead,
-    ];
+    let counts = [stats.pending, stats.delayed, stats.retrying, stats.held, stats.blocked_keys, stats.dead];
     assert_eq!(counts, [0; 6]);
     assert_eq!((stats.oldest_pending, stats.longest_blocked), (None, None));
 
@@ -139,14 +85,7 @@ pub async fn figures_count_each_state<F: StoreFixture>(fixture: Arc<F>) {
     fixture.enqueue(&messages(5)).await;
 
     let stats = relay.store.stats(1_000).await.unwrap();
-    let counts = [
-        stats.pending,
-        stats.delayed,
-        stats.retrying,
-        stats.held,
-        stats.blocked_keys,
-        stats.dead,
-    ];
+    let counts = [stats.pending, stats.delayed, stats.retrying, stats.held, stats.blocked_keys, stats.dead];
     assert_eq!(counts, [5, 1, 2, 3, 2, 4]);
     assert_eq!(stats.count_limit, 1_000);
     assert!(stats.oldest_pending.unwrap() < Duration::from_secs(300));
@@ -158,9 +97,7 @@ pub async fn counts_stop_at_their_limit<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
     fixture.enqueue(&messages(12)).await;
     let rows = relay.fresh().await;
-    relay
-        .settle(&rows.iter().map(|row| (row.row, rejected())).collect::<Vec<_>>())
-        .await;
+    relay.settle(&rows.iter().map(|row| (row.row, rejected())).collect::<Vec<_>>()).await;
     fixture.enqueue(&messages(12)).await;
     let stats = relay.store.stats(10).await.unwrap();
     assert_eq!((stats.pending, stats.dead, stats.count_limit), (10, 10, 10));
@@ -174,10 +111,7 @@ pub async fn owners_are_listed<F: StoreFixture>(fixture: Arc<F>) {
         free.iter().map(|shard| shard.shard).collect::<Vec<_>>(),
         (0..relay.shard_count).collect::<Vec<_>>()
     );
-    assert!(
-        free.iter()
-            .all(|shard| shard.owner.is_none() && shard.lease_left.is_none())
-    );
+    assert!(free.iter().all(|shard| shard.owner.is_none() && shard.lease_left.is_none()));
 
     relay.acquire(MANY).await;
     let stats = relay.store.stats(1).await.unwrap();
@@ -186,22 +120,14 @@ pub async fn owners_are_listed<F: StoreFixture>(fixture: Arc<F>) {
         assert!(relay.owned.contains(&(shard.shard, shard.epoch)));
         assert!(shard.lease_left.is_some_and(|left| left <= LONG));
     }
-    let [info] = stats.relays.as_slice() else {
-        panic!("one relay is known: {:?}", stats.relays)
-    };
-    assert_eq!(
-        (info.relay.as_str(), info.label.as_str()),
-        (relay.id.to_string().as_str(), "test relay")
-    );
+    let [info] = stats.relays.as_slice() else { panic!("one relay is known: {:?}", stats.relays) };
+    assert_eq!((info.relay.as_str(), info.label.as_str()), (relay.id.to_string().as_str(), "test relay"));
     assert!(info.alive && info.last_seen < Duration::from_secs(300));
 
     relay.renew(BRIEF).await;
     super::eventually::eventually("the relay counts as dead", async || {
         let stats = relay.store.stats(1).await.unwrap();
-        let ended = stats
-            .shards
-            .iter()
-            .all(|shard| shard.lease_left.is_none() && shard.owner.is_some());
+        let ended = stats.shards.iter().all(|shard| shard.lease_left.is_none() && shard.owner.is_some());
         (ended && stats.relays.iter().all(|relay| !relay.alive)).then_some(())
     })
     .await;

@@ -29,11 +29,7 @@ pub async fn rollback_leaves_nothing<F: StoreFixture>(fixture: Arc<F>) {
     assert!(relay.fresh().await.is_empty());
     let next = messages(1);
     fixture.enqueue(&next).await;
-    assert_eq!(
-        ids(&relay.fresh().await),
-        ids_of(&next),
-        "the next transaction is not affected"
-    );
+    assert_eq!(ids(&relay.fresh().await), ids_of(&next), "the next transaction is not affected");
 }
 
 /// Rows come by ascending `seq`, over all transactions, and a claim after a `seq` returns what follows it.
@@ -45,27 +41,15 @@ pub async fn rows_come_by_seq_after_the_cursor<F: StoreFixture>(fixture: Arc<F>)
     }
     let rows = relay.fresh().await;
     assert_eq!(ids(&rows), ids_of(&batch));
-    assert!(
-        seqs(&rows).is_sorted_by(|a, b| a < b),
-        "strictly ascending: {:?}",
-        seqs(&rows)
-    );
+    assert!(seqs(&rows).is_sorted_by(|a, b| a < b), "strictly ascending: {:?}", seqs(&rows));
     assert!(rows[0].seq > 0, "a cursor of 0 is before every row");
     for row in &rows {
         assert_eq!((row.row.lane, row.row.number), (Lane::Fresh, row.seq));
-        assert_eq!(
-            (row.attempts, row.held, row.due_in, row.due_position),
-            (0, false, None, None)
-        );
+        assert_eq!((row.attempts, row.held, row.due_in, row.due_position), (0, false, None, None));
     }
     let rest = relay.claim(ClaimSource::Fresh { after: rows[19].seq }).await;
     assert_eq!(ids(&rest), ids_of(&batch[20..]));
-    assert!(
-        relay
-            .claim(ClaimSource::Fresh { after: rows[49].seq })
-            .await
-            .is_empty()
-    );
+    assert!(relay.claim(ClaimSource::Fresh { after: rows[49].seq }).await.is_empty());
 }
 
 /// Reading changes nothing: the same claim returns the same rows again.
@@ -95,28 +79,13 @@ pub async fn the_limit_ends_a_read<F: StoreFixture>(fixture: Arc<F>) {
 /// A claim stops after the row that reaches the byte budget and says so; it returns at least one row.
 pub async fn the_byte_budget_ends_a_read<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
-    let large = || {
-        OutboxMessage::bytes("suite.large", vec![7; 1_000])
-            .unwrap()
-            .build()
-            .unwrap()
-    };
+    let large = || OutboxMessage::bytes("suite.large", vec![7; 1_000]).unwrap().build().unwrap();
     let batch: Vec<_> = (0..6).map(|_| large()).collect();
     fixture.enqueue(&batch).await;
     let size = batch[0].size();
-    for (budget, expected) in [
-        (1, 1),
-        (size, 1),
-        (size + 1, 2),
-        (2 * size + size / 2, 3),
-        (3 * size, 3),
-    ] {
+    for (budget, expected) in [(1, 1), (size, 1), (size + 1, 2), (2 * size + size / 2, 3), (3 * size, 3)] {
         let claim = page(&relay, 0, 100, budget).await;
-        assert_eq!(
-            (claim.rows.len(), claim.more),
-            (expected, true),
-            "budget {budget} of {size} each"
-        );
+        assert_eq!((claim.rows.len(), claim.more), (expected, true), "budget {budget} of {size} each");
     }
     let claim = page(&relay, 0, 100, 100 * size).await;
     assert_eq!((claim.rows.len(), claim.more), (6, false));
@@ -131,16 +100,8 @@ pub async fn an_exact_read_leaves_out_what_is_gone<F: StoreFixture>(fixture: Arc
     let seqs_wanted = vec![rows[4].seq, rows[2].seq, rows[0].seq, rows[5].seq + 1_000];
     let found = relay.claim(ClaimSource::Exact { seqs: seqs_wanted }).await;
     assert_eq!(seqs(&found), [rows[0].seq, rows[4].seq]);
-    assert_eq!(
-        found[1].message, rows[4].message,
-        "with everything that a claim returns"
-    );
-    assert!(
-        relay
-            .claim(ClaimSource::Exact { seqs: Vec::new() })
-            .await
-            .is_empty()
-    );
+    assert_eq!(found[1].message, rows[4].message, "with everything that a claim returns");
+    assert!(relay.claim(ClaimSource::Exact { seqs: Vec::new() }).await.is_empty());
 }
 
 /// A scan returns the `seq`s of the fresh rows after one and up to another, ascending, at most `limit`.
@@ -149,18 +110,10 @@ pub async fn a_scan_returns_a_range<F: StoreFixture>(fixture: Arc<F>) {
     fixture.enqueue(&messages(10)).await;
     let all = seqs(&relay.fresh().await);
     let scan = async |after: Seq, upto: Seq, limit: usize| {
-        relay
-            .store
-            .scan(&relay.scope(), after, upto, limit)
-            .await
-            .unwrap()
+        relay.store.scan(&relay.scope(), after, upto, limit).await.unwrap()
     };
     assert_eq!(scan(0, all[9], MANY).await, all);
-    assert_eq!(
-        scan(all[2], all[6], MANY).await,
-        all[3..=6],
-        "after is exclusive, upto inclusive"
-    );
+    assert_eq!(scan(all[2], all[6], MANY).await, all[3..=6], "after is exclusive, upto inclusive");
     assert_eq!(scan(0, all[9], 3).await, all[..3], "the lowest first");
     assert!(scan(all[9], all[9], MANY).await.is_empty());
     assert!(scan(all[9], all[0], MANY).await.is_empty(), "an empty range");
@@ -182,17 +135,11 @@ pub async fn a_late_committer_is_found_by_the_sweep<F: StoreFixture>(fixture: Ar
     relay.settle(&delivered(&rows)).await;
 
     slow.commit().await;
-    assert!(
-        relay.claim(ClaimSource::Fresh { after: cursor }).await.is_empty(),
-        "its seq is lower"
-    );
+    assert!(relay.claim(ClaimSource::Fresh { after: cursor }).await.is_empty(), "its seq is lower");
     let found = relay.store.scan(&relay.scope(), 0, cursor, MANY).await.unwrap();
     assert_eq!(found.len(), 1);
     assert!(found[0] < cursor);
-    assert_eq!(
-        ids(&relay.claim(ClaimSource::Exact { seqs: found }).await),
-        [*late.id()]
-    );
+    assert_eq!(ids(&relay.claim(ClaimSource::Exact { seqs: found }).await), [*late.id()]);
 }
 
 /// Two rows with the same id are two rows: both are stored, and each is settled by itself.
@@ -222,9 +169,7 @@ pub async fn only_waiting_rows_count_as_not_empty<F: StoreFixture>(fixture: Arc<
     relay.settle(&outcomes).await;
     assert!(!relay.store.is_empty().await.unwrap(), "a deferred row");
     let deferred = relay.asked(&batch[0], outbox_core::OperatorAction::Discard).await;
-    relay
-        .settle(&[(deferred.row, outbox_core::Outcome::Discard)])
-        .await;
+    relay.settle(&[(deferred.row, outbox_core::Outcome::Discard)]).await;
     assert_eq!(relay.dead().await.len(), 1);
     assert!(relay.store.is_empty().await.unwrap(), "a dead letter only");
 }
@@ -236,11 +181,6 @@ async fn page<S: OutboxStore + outbox_core::OutboxAdmin>(
     max_bytes: usize,
 ) -> Claim {
     let source = ClaimSource::Fresh { after };
-    let request = ClaimRequest {
-        scope: relay.scope(),
-        source,
-        limit,
-        max_bytes,
-    };
+    let request = ClaimRequest { scope: relay.scope(), source, limit, max_bytes };
     relay.store.claim(&request).await.unwrap()
 }

@@ -18,10 +18,7 @@ pub async fn delayed_rows_fall_due<F: StoreFixture>(fixture: Arc<F>) {
     let fresh = relay.fresh().await;
     relay.settle(&[(fresh[0].row, Outcome::Delay)]).await;
     let due = eventually("it falls due", async || relay.due().await.pop()).await;
-    assert!(
-        now_in_micros() >= sent.available_at().unwrap(),
-        "not before its time"
-    );
+    assert!(now_in_micros() >= sent.available_at().unwrap(), "not before its time");
     assert_eq!((due.message.id(), due.attempts, due.held), (sent.id(), 0, false));
     assert_eq!((due.seq, due.defect.as_ref()), (fresh[0].seq, None));
     assert!(due.due_position.is_some());
@@ -49,11 +46,7 @@ pub async fn due_rows_come_by_due_time<F: StoreFixture>(fixture: Arc<F>) {
     let rows = relay.fresh().await;
     // The later the row, the earlier its time; two settles, so that some times are equal and some are not.
     let waits = [90, 90, 60, 60, 30, 30].map(Duration::from_millis);
-    let outcomes: Vec<_> = rows
-        .iter()
-        .zip(waits)
-        .map(|(row, wait)| (row.row, retry(1, wait)))
-        .collect();
+    let outcomes: Vec<_> = rows.iter().zip(waits).map(|(row, wait)| (row.row, retry(1, wait))).collect();
     relay.settle(&outcomes).await;
     let due = eventually("all fall due", async || {
         let due = relay.due().await;
@@ -62,18 +55,12 @@ pub async fn due_rows_come_by_due_time<F: StoreFixture>(fixture: Arc<F>) {
     .await;
     let positions: Vec<_> = due.iter().map(|row| row.due_position.unwrap()).collect();
     assert!(positions.is_sorted_by(|a, b| a < b), "{positions:?}");
-    assert!(
-        due.iter()
-            .all(|row| row.due_position.unwrap().number == row.row.number)
-    );
+    assert!(due.iter().all(|row| row.due_position.unwrap().number == row.row.number));
     let mut first: Vec<_> = ids(&due[..2]);
     first.sort();
     assert_eq!(first, ids_of(&batch[4..]), "the shortest wait comes first");
     for (index, position) in positions.iter().enumerate() {
-        assert_eq!(
-            ids(&relay.due_after(Some(*position)).await),
-            ids(&due[index + 1..])
-        );
+        assert_eq!(ids(&relay.due_after(Some(*position)).await), ids(&due[index + 1..]));
     }
 }
 
@@ -82,28 +69,17 @@ pub async fn due_rows_are_read_in_pages<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
     fixture.enqueue(&messages(7)).await;
     let rows = relay.fresh().await;
-    let outcomes: Vec<_> = rows
-        .iter()
-        .map(|row| (row.row, retry(1, Duration::ZERO)))
-        .collect();
+    let outcomes: Vec<_> = rows.iter().map(|row| (row.row, retry(1, Duration::ZERO))).collect();
     relay.settle(&outcomes).await;
     let (mut after, mut found) = (None, Vec::new());
     for (limit, max_bytes, expected) in [(3, usize::MAX >> 1, 3), (100, 1, 1), (4, usize::MAX >> 1, 3)] {
         let source = ClaimSource::Due { after };
         let claim = relay
             .store
-            .claim(&ClaimRequest {
-                scope: relay.scope(),
-                source,
-                limit,
-                max_bytes,
-            })
+            .claim(&ClaimRequest { scope: relay.scope(), source, limit, max_bytes })
             .await
             .unwrap();
-        assert_eq!(
-            (claim.rows.len(), claim.more),
-            (expected, expected < 3 || limit == 3)
-        );
+        assert_eq!((claim.rows.len(), claim.more), (expected, expected < 3 || limit == 3));
         after = claim.rows.last().unwrap().due_position;
         found.extend(seqs(&claim.rows));
     }
@@ -119,21 +95,10 @@ pub async fn a_second_retry_replaces_the_first<F: StoreFixture>(fixture: Arc<F>)
     let seq = relay.fresh().await[0].seq;
     relay.block(&batch, Duration::ZERO).await;
     let due = relay.due().await;
-    assert_eq!(
-        relay
-            .settle(&[(due[0].row, retry(2, Duration::from_secs(600)))])
-            .await,
-        1
-    );
+    assert_eq!(relay.settle(&[(due[0].row, retry(2, Duration::from_secs(600)))]).await, 1);
     assert!(relay.due().await.is_empty(), "it waits for its new time");
     assert!(relay.next_due().await.unwrap() > Duration::from_secs(500));
-    assert_eq!(
-        relay.hold("k").await,
-        Some(HoldState::Retrying {
-            head: *batch[0].id(),
-            seq
-        })
-    );
+    assert_eq!(relay.hold("k").await, Some(HoldState::Retrying { head: *batch[0].id(), seq }));
 }
 
 /// Held rows come by `seq`, those of the keys asked for, after a `seq`, at most `limit`.
@@ -149,75 +114,34 @@ pub async fn held_rows_come_by_seq<F: StoreFixture>(fixture: Arc<F>) {
     }
     let of = |keys: &[&str]| -> Vec<i64> {
         let wanted = |key: &OrderingKey| keys.contains(&key.as_str());
-        fresh
-            .iter()
-            .filter(|row| row.message.ordering_key().is_some_and(wanted))
-            .map(|row| row.seq)
-            .collect()
+        fresh.iter().filter(|row| row.message.ordering_key().is_some_and(wanted)).map(|row| row.seq).collect()
     };
-    let keys = |keys: &[&str]| {
-        keys.iter()
-            .map(|key| OrderingKey::stored(key))
-            .collect::<Vec<_>>()
-    };
+    let keys = |keys: &[&str]| keys.iter().map(|key| OrderingKey::stored(key)).collect::<Vec<_>>();
     assert_eq!(seqs(&relay.held("b").await), of(&["b"]));
-    let source = ClaimSource::Held {
-        keys: keys(&["a", "c", "unknown"]),
-        after: 0,
-    };
+    let source = ClaimSource::Held { keys: keys(&["a", "c", "unknown"]), after: 0 };
     assert_eq!(seqs(&relay.claim(source).await), of(&["a", "c"]));
-    let source = ClaimSource::Held {
-        keys: keys(&["a"]),
-        after: of(&["a"])[1],
-    };
+    let source = ClaimSource::Held { keys: keys(&["a"]), after: of(&["a"])[1] };
     assert_eq!(seqs(&relay.claim(source).await), of(&["a"])[2..]);
-    let source = ClaimSource::Held {
-        keys: keys(&["a", "b"]),
-        after: 0,
-    };
-    let request = ClaimRequest {
-        scope: relay.scope(),
-        source,
-        limit: 3,
-        max_bytes: usize::MAX >> 1,
-    };
+    let source = ClaimSource::Held { keys: keys(&["a", "b"]), after: 0 };
+    let request = ClaimRequest { scope: relay.scope(), source, limit: 3, max_bytes: usize::MAX >> 1 };
     let claim = relay.store.claim(&request).await.unwrap();
     assert_eq!(seqs(&claim.rows), of(&["a", "b"])[..3]);
     assert!(claim.more);
-    assert!(
-        relay
-            .claim(ClaimSource::Held {
-                keys: Vec::new(),
-                after: 0
-            })
-            .await
-            .is_empty()
-    );
+    assert!(relay.claim(ClaimSource::Held { keys: Vec::new(), after: 0 }).await.is_empty());
 }
 
 /// A delayed row that falls due while its key is held joins the held ones; a held one can fail, and die, like any other.
 pub async fn deferred_rows_change_what_they_wait_for<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
     let soon = now_in_micros() + Duration::from_millis(200);
-    let later = about("suite.topic")
-        .ordering_key("k")
-        .available_at(soon)
-        .build()
-        .unwrap();
+    let later = about("suite.topic").ordering_key("k").available_at(soon).build().unwrap();
     let batch = [keyed("k"), later];
     fixture.enqueue(&batch).await;
     let rows = relay.fresh().await;
     let seq = rows[1].seq;
     relay.settle(&[(rows[1].row, Outcome::Delay)]).await;
     let due = eventually("it falls due", async || relay.due().await.pop()).await;
-    relay
-        .settle(&[(
-            due.row,
-            Outcome::Hold {
-                behind: *batch[0].id(),
-            },
-        )])
-        .await;
+    relay.settle(&[(due.row, Outcome::Hold { behind: *batch[0].id() })]).await;
     assert!(relay.due().await.is_empty(), "it has no time of its own any more");
     let held = relay.held("k").await;
     assert_eq!((seqs(&held), held[0].attempts), (vec![seq], 0));
@@ -258,14 +182,9 @@ pub async fn the_next_due_time_is_the_earliest<F: StoreFixture>(fixture: Arc<F>)
     assert_eq!(relay.next_due().await, None, "fresh rows do not wait");
     let rows = relay.fresh().await;
     let wait = |seconds| retry(1, Duration::from_secs(seconds));
-    relay
-        .settle(&[(rows[0].row, wait(900)), (rows[1].row, wait(300))])
-        .await;
+    relay.settle(&[(rows[0].row, wait(900)), (rows[1].row, wait(300))]).await;
     let left = relay.next_due().await.unwrap();
-    assert!(
-        left <= Duration::from_secs(300) && left > Duration::from_secs(240),
-        "{left:?}"
-    );
+    assert!(left <= Duration::from_secs(300) && left > Duration::from_secs(240), "{left:?}");
     relay.settle(&[(rows[2].row, wait(0))]).await;
     assert_eq!(relay.next_due().await, Some(Duration::ZERO));
     assert_eq!(ids(&relay.due().await), ids_of(&batch[2..]));

@@ -24,9 +24,7 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn new() -> Self {
-        Self {
-            ends: Instant::now() + LIMIT,
-        }
+        Self { ends: Instant::now() + LIMIT }
     }
 
     pub(super) async fn pause(&self, what: &str) {

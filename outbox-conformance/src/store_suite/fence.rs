@@ -19,14 +19,8 @@ pub async fn a_stale_fence_changes_nothing<F: StoreFixture>(fixture: Arc<F>) {
     let outcomes = one_of_each(&*fixture, &relay).await;
     let right = relay.fence();
     let stranger = Fence::new(RelayId::new(), right.shards.iter().copied());
-    let earlier = Fence::new(
-        relay.id,
-        right.shards.iter().map(|(shard, epoch)| (*shard, epoch - 1)),
-    );
-    let later = Fence::new(
-        relay.id,
-        right.shards.iter().map(|(shard, epoch)| (*shard, epoch + 1)),
-    );
+    let earlier = Fence::new(relay.id, right.shards.iter().map(|(shard, epoch)| (*shard, epoch - 1)));
+    let later = Fence::new(relay.id, right.shards.iter().map(|(shard, epoch)| (*shard, epoch + 1)));
     let mut single = right.clone();
     single.shards[0].1 -= 1;
     let mut unknown = right.clone();
@@ -36,37 +30,16 @@ pub async fn a_stale_fence_changes_nothing<F: StoreFixture>(fixture: Arc<F>) {
     for fence in [&stranger, &earlier, &later, &single, &unknown] {
         for outcome in &outcomes {
             let settled = relay.settle_with(fence, std::slice::from_ref(outcome)).await;
-            assert_eq!(
-                settled,
-                Settled {
-                    applied: 0,
-                    stale: true
-                },
-                "{outcome:?} under {fence:?}"
-            );
+            assert_eq!(settled, Settled { applied: 0, stale: true }, "{outcome:?} under {fence:?}");
         }
         let settled = relay.settle_with(fence, &outcomes).await;
-        assert_eq!(
-            settled,
-            Settled {
-                applied: 0,
-                stale: true
-            },
-            "all at once under {fence:?}"
-        );
+        assert_eq!(settled, Settled { applied: 0, stale: true }, "all at once under {fence:?}");
         assert_eq!(picture(&relay).await, before, "{fence:?}");
     }
     for outcome in &outcomes {
         let before = picture(&relay).await;
-        assert!(
-            relay.settle(std::slice::from_ref(outcome)).await >= 1,
-            "{outcome:?} under the right fence"
-        );
-        assert_ne!(
-            picture(&relay).await,
-            before,
-            "{outcome:?} is seen in the picture"
-        );
+        assert!(relay.settle(std::slice::from_ref(outcome)).await >= 1, "{outcome:?} under the right fence");
+        assert_ne!(picture(&relay).await, before, "{outcome:?} is seen in the picture");
     }
 }
 
@@ -79,13 +52,7 @@ pub async fn a_take_over_ends_the_fence<F: StoreFixture>(fixture: Arc<F>) {
     let mut successor = TestRelay::idle(&*fixture).await;
     successor.take_over().await;
     let settled = stalled.settle_with(&stalled.fence(), &delivered(&rows)).await;
-    assert_eq!(
-        settled,
-        Settled {
-            applied: 0,
-            stale: true
-        }
-    );
+    assert_eq!(settled, Settled { applied: 0, stale: true });
     assert_eq!(ids(&successor.fresh().await), ids(&rows));
     assert_eq!(successor.settle(&delivered(&rows)).await, 1);
 }
@@ -97,13 +64,7 @@ pub async fn a_release_ends_the_fence<F: StoreFixture>(fixture: Arc<F>) {
     let rows = relay.fresh().await;
     relay.store.release(&relay.fence()).await.unwrap();
     let settled = relay.settle_with(&relay.fence(), &delivered(&rows)).await;
-    assert_eq!(
-        settled,
-        Settled {
-            applied: 0,
-            stale: true
-        }
-    );
+    assert_eq!(settled, Settled { applied: 0, stale: true });
     assert_eq!(relay.fresh().await.len(), 1);
 }
 
@@ -115,11 +76,7 @@ pub async fn an_expired_lease_that_nobody_took_still_covers<F: StoreFixture>(fix
     relay.renew(BRIEF).await;
     super::eventually::eventually("the lease runs out", async || {
         let stats = relay.store.stats(1).await.unwrap();
-        stats
-            .shards
-            .iter()
-            .all(|shard| shard.lease_left.is_none())
-            .then_some(())
+        stats.shards.iter().all(|shard| shard.lease_left.is_none()).then_some(())
     })
     .await;
     assert_eq!(relay.settle(&delivered(&rows)).await, 1);
@@ -136,16 +93,8 @@ pub async fn a_fence_is_as_wide_as_its_rows<F: StoreFixture>(fixture: Arc<F>) {
     let rows = relay.fresh().await;
     let (mine, lost): (Vec<_>, Vec<_>) = relay.owned.iter().partition(|(shard, _)| *shard == rows[0].shard);
     relay.store.release(&Fence::new(relay.id, lost)).await.unwrap();
-    let settled = relay
-        .settle_with(&Fence::new(relay.id, mine), &delivered(&rows))
-        .await;
-    assert_eq!(
-        settled,
-        Settled {
-            applied: 1,
-            stale: false
-        }
-    );
+    let settled = relay.settle_with(&Fence::new(relay.id, mine), &delivered(&rows)).await;
+    assert_eq!(settled, Settled { applied: 1, stale: false });
 }
 
 /// When a take-over and a settle meet, either the settle counts, and the successor does not see the row, or the
@@ -204,9 +153,7 @@ async fn one_of_each<F: StoreFixture>(fixture: &F, relay: &TestRelay<F::Store>) 
     relay.park(&parked).await;
     fixture.enqueue(&dead).await;
     let rows = relay.fresh().await;
-    relay
-        .settle(&[(rows[0].row, rejected()), (rows[1].row, rejected())])
-        .await;
+    relay.settle(&[(rows[0].row, rejected()), (rows[1].row, rejected())]).await;
     fresh[4] = keyed("to be held");
     fixture.enqueue(&fresh).await;
 
@@ -227,12 +174,7 @@ async fn one_of_each<F: StoreFixture>(fixture: &F, relay: &TestRelay<F::Store>) 
         (rows[1].row, retry(1, Duration::from_secs(600))),
         (rows[2].row, Outcome::Begin { attempts: 1 }),
         (rows[3].row, rejected()),
-        (
-            rows[4].row,
-            Outcome::Hold {
-                behind: *fresh[0].id(),
-            },
-        ),
+        (rows[4].row, Outcome::Hold { behind: *fresh[0].id() }),
         (rows[5].row, Outcome::Delay),
         (held[0].row, park),
         (replay.row, Outcome::Replay),
@@ -253,33 +195,14 @@ async fn picture<S: OutboxStore + OutboxAdmin>(relay: &TestRelay<S>) -> Vec<Stri
         picture.push(format!("{key} {:?}", relay.hold(key).await));
     }
     picture.extend(rows.iter().map(|row| {
-        format!(
-            "{:?} {} {} {} {:?}",
-            row.row,
-            row.message.id(),
-            row.attempts,
-            row.held,
-            row.due_position
-        )
+        format!("{:?} {} {} {} {:?}", row.row, row.message.id(), row.attempts, row.held, row.due_position)
     }));
     picture.extend(relay.dead().await.iter().map(|letter| {
         let (id, behind) = (letter.message.id(), letter.parked_behind);
-        format!(
-            "dead {id} {} {} {behind:?} {:?}",
-            letter.reason, letter.attempts, letter.requested
-        )
+        format!("dead {id} {} {} {behind:?} {:?}", letter.reason, letter.attempts, letter.requested)
     }));
-    picture.extend(
-        relay
-            .requests()
-            .await
-            .iter()
-            .map(|request| format!("{request:?}")),
-    );
+    picture.extend(relay.requests().await.iter().map(|request| format!("{request:?}")));
     let stats = relay.store.stats(1_000).await.unwrap();
-    picture.push(format!(
-        "{} {} {} {}",
-        stats.pending, stats.delayed, stats.retrying, stats.held
-    ));
+    picture.push(format!("{} {} {} {}", stats.pending, stats.delayed, stats.retrying, stats.held));
     picture
 }

@@ -23,10 +23,7 @@ pub async fn every_standing_key_is_listed_once<F: StoreFixture>(fixture: Arc<F>)
     for batch in [&retrying, &alone, &releasing, &parked] {
         fixture.enqueue(batch).await;
         let rows = relay.fresh().await;
-        shards.insert(
-            batch[0].ordering_key().unwrap().clone(),
-            (rows[0].shard, rows[0].seq),
-        );
+        shards.insert(batch[0].ordering_key().unwrap().clone(), (rows[0].shard, rows[0].seq));
         if batch == &parked {
             relay.park(batch).await;
         } else {
@@ -44,41 +41,19 @@ pub async fn every_standing_key_is_listed_once<F: StoreFixture>(fixture: Arc<F>)
 
     let holds = relay.store.holds(&relay.scope(), None, MANY).await.unwrap();
     let found: BTreeMap<_, _> = holds.iter().map(|hold| (hold.key.as_str(), hold)).collect();
-    assert_eq!(
-        found.keys().copied().collect::<Vec<_>>(),
-        ["alone", "parked", "releasing", "retrying"]
-    );
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), ["alone", "parked", "releasing", "retrying"]);
     assert_eq!(holds.len(), 4);
     let state = |key: &str| -> HoldState {
-        let KeyHold {
-            shard, state, key, ..
-        } = found[key];
+        let KeyHold { shard, state, key, .. } = found[key];
         assert_eq!(*shard, shards[key].0, "shard of {key}");
         *state
     };
     let seq = |key: &str| shards[&OrderingKey::stored(key)].1;
-    assert_eq!(
-        state("retrying"),
-        HoldState::Retrying {
-            head: *retrying[0].id(),
-            seq: seq("retrying")
-        }
-    );
-    assert_eq!(
-        state("alone"),
-        HoldState::Retrying {
-            head: *alone[0].id(),
-            seq: seq("alone")
-        }
-    );
+    assert_eq!(state("retrying"), HoldState::Retrying { head: *retrying[0].id(), seq: seq("retrying") });
+    assert_eq!(state("alone"), HoldState::Retrying { head: *alone[0].id(), seq: seq("alone") });
     let first = find(&relay.held("releasing").await, &releasing[1]).seq;
     assert_eq!(state("releasing"), HoldState::Releasing { first });
-    assert_eq!(
-        state("parked"),
-        HoldState::Parked {
-            behind: *parked[0].id()
-        }
-    );
+    assert_eq!(state("parked"), HoldState::Parked { behind: *parked[0].id() });
 }
 
 /// Holds can be asked for by key, and are limited in number.
@@ -105,15 +80,7 @@ pub async fn holds_are_found_by_key<F: StoreFixture>(fixture: Arc<F>) {
         .collect();
     found.sort();
     assert_eq!(found, keys[..2]);
-    assert!(
-        relay
-            .store
-            .holds(&scope, Some(&[]), MANY)
-            .await
-            .unwrap()
-            .is_empty(),
-        "of no key"
-    );
+    assert!(relay.store.holds(&scope, Some(&[]), MANY).await.unwrap().is_empty(), "of no key");
     for limit in [1, 4, 6] {
         assert_eq!(relay.store.holds(&scope, None, limit).await.unwrap().len(), limit);
     }
@@ -129,13 +96,9 @@ pub async fn parked_outweighs_what_waits<F: StoreFixture>(fixture: Arc<F>) {
     assert_eq!(relay.settle(&[(due[0].row, parked_behind(&batch[0]))]).await, 1);
     let held = relay.held("k").await;
     assert_eq!(held.len(), 2);
-    let parked = Some(HoldState::Parked {
-        behind: *batch[0].id(),
-    });
+    let parked = Some(HoldState::Parked { behind: *batch[0].id() });
     assert_eq!(relay.hold("k").await, parked);
-    relay
-        .settle(&[(held[1].row, retry(1, Duration::from_secs(600)))])
-        .await;
+    relay.settle(&[(held[1].row, retry(1, Duration::from_secs(600)))]).await;
     assert_eq!(relay.hold("k").await, parked);
 }
 

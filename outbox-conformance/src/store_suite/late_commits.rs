@@ -22,28 +22,16 @@ pub async fn a_mark_waits_for_a_commit<F: StoreFixture>(fixture: Arc<F>) {
     let mark = relay.store.mark_late_commits().await.unwrap();
     let visible = relay.fresh().await;
     assert_eq!(ids(&visible), ids_of(&early));
-    assert!(
-        visible.iter().all(|row| row.seq <= mark.seq),
-        "every number given out is at most the mark"
-    );
+    assert!(visible.iter().all(|row| row.seq <= mark.seq), "every number given out is at most the mark");
     for _ in 0..5 {
-        assert!(
-            !relay.store.late_commits_over(&mark).await.unwrap(),
-            "the transaction is still open"
-        );
+        assert!(!relay.store.late_commits_over(&mark).await.unwrap(), "the transaction is still open");
     }
     slow.commit().await;
-    eventually("the mark passes", async || {
-        relay.store.late_commits_over(&mark).await.unwrap().then_some(())
-    })
-    .await;
+    eventually("the mark passes", async || relay.store.late_commits_over(&mark).await.unwrap().then_some(()))
+        .await;
     let mut rows = relay.fresh().await;
     rows.retain(|row| row.seq <= mark.seq);
-    assert_eq!(
-        ids(&rows),
-        [ids_of(&late), ids_of(&early)].concat(),
-        "all of them, and by seq"
-    );
+    assert_eq!(ids(&rows), [ids_of(&late), ids_of(&early)].concat(), "all of them, and by seq");
 }
 
 /// A rollback lets a mark pass as well.
@@ -57,10 +45,8 @@ pub async fn a_mark_waits_for_a_rollback<F: StoreFixture>(fixture: Arc<F>) {
     let mark = relay.store.mark_late_commits().await.unwrap();
     assert!(!relay.store.late_commits_over(&mark).await.unwrap());
     slow.rollback().await;
-    eventually("the mark passes", async || {
-        relay.store.late_commits_over(&mark).await.unwrap().then_some(())
-    })
-    .await;
+    eventually("the mark passes", async || relay.store.late_commits_over(&mark).await.unwrap().then_some(()))
+        .await;
     assert!(relay.fresh().await.is_empty());
 }
 
@@ -75,10 +61,8 @@ pub async fn later_transactions_do_not_hold_a_mark<F: StoreFixture>(fixture: Arc
     let later = message();
     let mut open = fixture.begin().await;
     open.enqueue(std::slice::from_ref(&later)).await;
-    eventually("the mark passes", async || {
-        relay.store.late_commits_over(&mark).await.unwrap().then_some(())
-    })
-    .await;
+    eventually("the mark passes", async || relay.store.late_commits_over(&mark).await.unwrap().then_some(()))
+        .await;
     open.commit().await;
     let above = relay.claim(ClaimSource::Fresh { after: mark.seq }).await;
     assert_eq!(ids(&above), [*later.id()]);

@@ -37,11 +37,7 @@ pub async fn an_expired_shard_is_taken_over<F: StoreFixture>(fixture: Arc<F>) {
         let mut next = TestRelay::idle(&*fixture).await;
         let leased = next.take_over().await;
         for shard in &leased {
-            let (_, epoch) = owner
-                .owned
-                .iter()
-                .find(|(number, _)| *number == shard.shard)
-                .unwrap();
+            let (_, epoch) = owner.owned.iter().find(|(number, _)| *number == shard.shard).unwrap();
             assert_eq!((shard.epoch, shard.unclean_takeovers), (epoch + 1, unclean));
         }
         owner = next;
@@ -63,22 +59,13 @@ pub async fn only_the_owner_absolves<F: StoreFixture>(fixture: Arc<F>) {
     let mut owner = TestRelay::idle(&*fixture).await;
     owner.take_over().await;
     stalled.store.absolve(&stalled.fence()).await.unwrap();
-    let wrong = Fence::new(
-        owner.id,
-        owner.owned.iter().map(|(shard, epoch)| (*shard, epoch - 1)),
-    );
+    let wrong = Fence::new(owner.id, owner.owned.iter().map(|(shard, epoch)| (*shard, epoch - 1)));
     owner.store.absolve(&wrong).await.unwrap();
     let shards = owner.store.stats(1).await.unwrap().shards;
-    assert!(
-        shards.iter().all(|shard| shard.unclean_takeovers == 1),
-        "{shards:?}"
-    );
+    assert!(shards.iter().all(|shard| shard.unclean_takeovers == 1), "{shards:?}");
     owner.store.absolve(&owner.fence()).await.unwrap();
     let shards = owner.store.stats(1).await.unwrap().shards;
-    assert!(
-        shards.iter().all(|shard| shard.unclean_takeovers == 0),
-        "{shards:?}"
-    );
+    assert!(shards.iter().all(|shard| shard.unclean_takeovers == 0), "{shards:?}");
 }
 
 /// A shard that was given back can be taken at once, with its epoch raised by one, and counts as clean, whatever
@@ -94,11 +81,7 @@ pub async fn a_released_shard_is_free_and_clean<F: StoreFixture>(fixture: Arc<F>
     let leased = next.acquire(MANY).await;
     assert_eq!(leased.len(), usize::from(next.shard_count));
     for shard in leased {
-        let (_, epoch) = owner
-            .owned
-            .iter()
-            .find(|(number, _)| *number == shard.shard)
-            .unwrap();
+        let (_, epoch) = owner.owned.iter().find(|(number, _)| *number == shard.shard).unwrap();
         assert_eq!((shard.epoch, shard.unclean_takeovers), (epoch + 1, 0));
     }
 }
@@ -109,10 +92,7 @@ pub async fn a_wrong_release_is_ignored<F: StoreFixture>(fixture: Arc<F>) {
     let mut other = TestRelay::idle(&*fixture).await;
     let stolen = Fence::new(other.id, owner.owned.iter().copied());
     other.store.release(&stolen).await.unwrap();
-    let old = Fence::new(
-        owner.id,
-        owner.owned.iter().map(|(shard, epoch)| (*shard, epoch - 1)),
-    );
+    let old = Fence::new(owner.id, owner.owned.iter().map(|(shard, epoch)| (*shard, epoch - 1)));
     owner.store.release(&old).await.unwrap();
     assert!(other.acquire(MANY).await.is_empty());
     assert_eq!(owner.renew(LONG).await.owned.len(), owner.owned.len());
@@ -124,10 +104,7 @@ pub async fn a_renewal_keeps_what_nobody_took<F: StoreFixture>(fixture: Arc<F>) 
     owner.renew(BRIEF).await;
     eventually("the leases run out", async || {
         let shards = owner.store.stats(1).await.unwrap().shards;
-        shards
-            .iter()
-            .all(|shard| shard.lease_left.is_none())
-            .then_some(())
+        shards.iter().all(|shard| shard.lease_left.is_none()).then_some(())
     })
     .await;
     let lease = owner.renew(LONG).await;
@@ -160,11 +137,7 @@ pub async fn a_retired_relay_leaves_everything<F: StoreFixture>(fixture: Arc<F>)
     assert_eq!(leased.len(), usize::from(other.shard_count));
     assert!(leased.iter().all(|shard| shard.unclean_takeovers == 0));
     owner.store.retire(owner.id).await.unwrap();
-    assert_eq!(
-        other.renew(LONG).await.owned.len(),
-        leased.len(),
-        "a second time changes nothing"
-    );
+    assert_eq!(other.renew(LONG).await.owned.len(), leased.len(), "a second time changes nothing");
 }
 
 /// Live relays are those that gave a sign of life within their own ttl.
@@ -199,11 +172,7 @@ pub async fn relays_that_ask_at_once_share_nothing<F: StoreFixture>(fixture: Arc
         let mut given: Vec<ShardId> = relays.iter().flat_map(numbers).collect();
         given.sort_unstable();
         let distinct: BTreeSet<ShardId> = given.iter().copied().collect();
-        assert_eq!(
-            given.len(),
-            distinct.len(),
-            "round {round}: a shard was given twice: {given:?}"
-        );
+        assert_eq!(given.len(), distinct.len(), "round {round}: a shard was given twice: {given:?}");
         // One may have looked while another's were not yet committed; what is left is there for the next.
         let mut last = TestRelay::idle(&*fixture).await;
         last.acquire(MANY).await;
@@ -219,24 +188,14 @@ pub async fn relays_that_ask_at_once_share_nothing<F: StoreFixture>(fixture: Arc
 pub async fn a_lease_lasts_from_now<F: StoreFixture>(fixture: Arc<F>) {
     let left = async |relay: &TestRelay<F::Store>| -> Duration {
         let shards = relay.store.stats(1).await.unwrap().shards;
-        shards
-            .iter()
-            .filter_map(|shard| shard.lease_left)
-            .min()
-            .expect("a lease is held")
+        shards.iter().filter_map(|shard| shard.lease_left).min().expect("a lease is held")
     };
     let relay = TestRelay::owner(&*fixture).await;
     let acquired = left(&relay).await;
-    assert!(
-        acquired <= LONG && acquired > LONG - Duration::from_secs(60),
-        "{acquired:?}"
-    );
+    assert!(acquired <= LONG && acquired > LONG - Duration::from_secs(60), "{acquired:?}");
     relay.renew(LONG * 2).await;
     let renewed = left(&relay).await;
-    assert!(
-        renewed <= LONG * 2 && renewed > LONG * 2 - Duration::from_secs(60),
-        "{renewed:?}"
-    );
+    assert!(renewed <= LONG * 2 && renewed > LONG * 2 - Duration::from_secs(60), "{renewed:?}");
 }
 
 fn numbers<S>(relay: &TestRelay<S>) -> BTreeSet<ShardId> {

@@ -14,14 +14,9 @@ use crate::StoreFixture;
 /// were rolled back, while many producers write at the same time.
 pub async fn cursor_and_sweep_lose_nothing<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
-    let producers = if relay.store.capabilities().late_commits {
-        4
-    } else {
-        1
-    };
-    let writing: Vec<_> = (0..producers)
-        .map(|number| tokio::spawn(produce(Arc::clone(&fixture), number)))
-        .collect();
+    let producers = if relay.store.capabilities().late_commits { 4 } else { 1 };
+    let writing: Vec<_> =
+        (0..producers).map(|number| tokio::spawn(produce(Arc::clone(&fixture), number))).collect();
     let mut found = Vec::new();
     let mut cursor = 0;
     while writing.iter().any(|producer| !producer.is_finished()) {

@@ -24,10 +24,7 @@ pub(super) fn keyed_messages(key: &str, count: usize) -> Vec<OutboxMessage> {
 
 /// A message that becomes available so long from now.
 pub(super) fn delayed(delay: Duration) -> OutboxMessage {
-    about("suite.topic")
-        .available_at(now_in_micros() + delay)
-        .build()
-        .unwrap()
+    about("suite.topic").available_at(now_in_micros() + delay).build().unwrap()
 }
 
 pub(super) fn about(topic: &str) -> MessageBuilder {
@@ -46,10 +43,7 @@ pub(super) fn full(key: &str) -> OutboxMessage {
         .content_type("application/vnd.acme+json; charset=utf-8")
         .header("tenant", "acme 🦀 \"x\" \\ ü")
         .header("Empty", "")
-        .header(
-            "traceparent",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        )
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         .available_at(now_in_micros() - Duration::from_secs(3_600))
         .max_attempts(1000)
         .build()

@@ -16,10 +16,7 @@ pub async fn a_store_without_tables_says_so<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::idle(&*fixture).await;
     let error = store.renew(&relay.request(super::relay::LONG)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::NotMigrated, "{error}");
-    assert!(
-        !store.schema_check().await.unwrap().is_empty(),
-        "something is missing"
-    );
+    assert!(!store.schema_check().await.unwrap().is_empty(), "something is missing");
 }
 
 /// Migrations are applied once; a second run applies nothing, and the tables are as they should be.

@@ -18,17 +18,9 @@ pub async fn a_parked_key_is_remembered<F: StoreFixture>(fixture: Arc<F>) {
     fixture.enqueue(&batch).await;
     relay.park(&batch).await;
     assert!(relay.store.is_empty().await.unwrap());
-    assert_eq!(
-        relay.hold("k").await,
-        Some(HoldState::Parked {
-            behind: *batch[0].id()
-        })
-    );
+    assert_eq!(relay.hold("k").await, Some(HoldState::Parked { behind: *batch[0].id() }));
     for message in &batch {
-        assert_eq!(
-            relay.dead_letter(message).await.unwrap().parked_behind,
-            Some(*batch[0].id())
-        );
+        assert_eq!(relay.dead_letter(message).await.unwrap().parked_behind, Some(*batch[0].id()));
     }
 }
 
@@ -55,10 +47,7 @@ pub async fn a_replay_moves_the_whole_key<F: StoreFixture>(fixture: Arc<F>) {
     relay.park(&other).await;
 
     let asked = relay.asked(&batch[0], OperatorAction::Replay).await;
-    assert_eq!(
-        (asked.row.lane, asked.parked, asked.key.unwrap().as_str()),
-        (Lane::Dead, true, "k")
-    );
+    assert_eq!((asked.row.lane, asked.parked, asked.key.unwrap().as_str()), (Lane::Dead, true, "k"));
     assert!(relay.settle(&[(asked.row, Outcome::Replay)]).await >= 1);
 
     let mut back = waiting(&relay, "k").await;
@@ -66,18 +55,10 @@ pub async fn a_replay_moves_the_whole_key<F: StoreFixture>(fixture: Arc<F>) {
     assert_eq!((ids(&back), seqs(&back)), (ids_of(&batch), places));
     assert!(back.iter().all(|row| row.attempts == 0));
     assert!(relay.requests().await.is_empty(), "the request is carried out");
-    assert!(
-        standing(&relay, "k").await,
-        "the key waits until all of it is delivered"
-    );
+    assert!(standing(&relay, "k").await, "the key waits until all of it is delivered");
     let dead = relay.dead().await;
     assert_eq!(dead.len(), 2, "the other key stays");
-    assert_eq!(
-        relay.hold("other").await,
-        Some(HoldState::Parked {
-            behind: *other[0].id()
-        })
-    );
+    assert_eq!(relay.hold("other").await, Some(HoldState::Parked { behind: *other[0].id() }));
 
     assert_eq!(relay.settle(&delivered(&back[..3])).await, 3);
     assert!(standing(&relay, "k").await, "one is left");
@@ -127,12 +108,7 @@ pub async fn a_skipped_message_is_not_taken_along<F: StoreFixture>(fixture: Arc<
     let mut back = waiting(&relay, "k").await;
     back.sort_by_key(|row| row.seq);
     assert_eq!(ids(&back), ids_of(&batch[1..]));
-    let left: Vec<_> = relay
-        .dead()
-        .await
-        .iter()
-        .map(|letter| *letter.message.id())
-        .collect();
+    let left: Vec<_> = relay.dead().await.iter().map(|letter| *letter.message.id()).collect();
     assert_eq!(left, ids_of(&batch[..1]));
 }
 
@@ -161,12 +137,7 @@ pub async fn discarding_a_follower_keeps_the_key_parked<F: StoreFixture>(fixture
     relay.park(&batch).await;
     let asked = relay.asked(&batch[1], OperatorAction::Discard).await;
     assert_eq!(relay.settle(&[(asked.row, Outcome::Discard)]).await, 1);
-    assert_eq!(
-        relay.hold("k").await,
-        Some(HoldState::Parked {
-            behind: *batch[0].id()
-        })
-    );
+    assert_eq!(relay.hold("k").await, Some(HoldState::Parked { behind: *batch[0].id() }));
     assert!(relay.dead_letter(&batch[1]).await.is_none());
     assert_eq!(relay.dead().await.len(), 2);
     assert!(relay.store.is_empty().await.unwrap());
@@ -180,9 +151,7 @@ pub async fn a_follower_is_discarded_while_its_key_is_replayed<F: StoreFixture>(
     relay.park(&batch).await;
     let replay = relay.asked(&batch[0], OperatorAction::Replay).await;
     let discard = relay.asked(&batch[1], OperatorAction::Discard).await;
-    relay
-        .settle(&[(replay.row, Outcome::Replay), (discard.row, Outcome::Discard)])
-        .await;
+    relay.settle(&[(replay.row, Outcome::Replay), (discard.row, Outcome::Discard)]).await;
     assert!(relay.dead().await.is_empty());
     let mut back = waiting(&relay, "k").await;
     back.sort_by_key(|row| row.seq);
@@ -195,21 +164,11 @@ async fn waiting<S: OutboxStore + OutboxAdmin>(relay: &TestRelay<S>, key: &str) 
     let wanted = OrderingKey::stored(key);
     let mut rows = relay.due().await;
     rows.retain(|row| row.message.ordering_key() == Some(&wanted));
-    rows.extend(
-        relay
-            .claim(ClaimSource::Held {
-                keys: vec![wanted],
-                after: 0,
-            })
-            .await,
-    );
+    rows.extend(relay.claim(ClaimSource::Held { keys: vec![wanted], after: 0 }).await);
     rows
 }
 
 /// Whether the key does not flow, and is not parked.
 async fn standing<S: OutboxStore + OutboxAdmin>(relay: &TestRelay<S>, key: &str) -> bool {
-    matches!(
-        relay.hold(key).await,
-        Some(HoldState::Releasing { .. } | HoldState::Retrying { .. })
-    )
+    matches!(relay.hold(key).await, Some(HoldState::Releasing { .. } | HoldState::Retrying { .. }))
 }

@@ -30,12 +30,8 @@ pub(super) const MANY: usize = 10_000;
 impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
     /// A relay that owns nothing yet, and has given one sign of life.
     pub(super) async fn idle<F: StoreFixture<Store = S>>(fixture: &F) -> Self {
-        let mut relay = Self {
-            store: fixture.store(),
-            id: RelayId::new(),
-            shard_count: 0,
-            owned: Vec::new(),
-        };
+        let mut relay =
+            Self { store: fixture.store(), id: RelayId::new(), shard_count: 0, owned: Vec::new() };
         relay.shard_count = relay.renew(LONG).await.shard_count;
         relay
     }
@@ -44,11 +40,7 @@ impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
     pub(super) async fn owner<F: StoreFixture<Store = S>>(fixture: &F) -> Self {
         let mut relay = Self::idle(fixture).await;
         relay.acquire(MANY).await;
-        assert_eq!(
-            relay.owned.len(),
-            usize::from(relay.shard_count),
-            "nobody else owns a shard"
-        );
+        assert_eq!(relay.owned.len(), usize::from(relay.shard_count), "nobody else owns a shard");
         relay
     }
 
@@ -57,11 +49,7 @@ impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
     }
 
     pub(super) fn request(&self, ttl: Duration) -> LeaseRequest {
-        LeaseRequest {
-            relay: self.id,
-            ttl,
-            label: "test relay".to_owned(),
-        }
+        LeaseRequest { relay: self.id, ttl, label: "test relay".to_owned() }
     }
 
     /// Takes shards for a long time, as many as it gets up to `most`. A conflict is no answer: the relay asks again.
@@ -75,8 +63,7 @@ impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
             patience.pause("an answer without conflict").await;
         };
         assert!(leased.len() <= most);
-        self.owned
-            .retain(|(shard, _)| leased.iter().all(|new| new.shard != *shard));
+        self.owned.retain(|(shard, _)| leased.iter().all(|new| new.shard != *shard));
         self.owned.extend(leased.iter().map(|new| (new.shard, new.epoch)));
         leased
     }
@@ -98,19 +85,11 @@ impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
 
     /// Every shard, every topic.
     pub(super) fn scope(&self) -> Scope {
-        Scope {
-            shards: ShardSet::all(self.shard_count),
-            topics: TopicFilter::all(),
-        }
+        Scope { shards: ShardSet::all(self.shard_count), topics: TopicFilter::all() }
     }
 
     pub(super) async fn claim_in(&self, scope: &Scope, source: ClaimSource) -> Vec<StoredMessage> {
-        let request = ClaimRequest {
-            scope: scope.clone(),
-            source,
-            limit: MANY,
-            max_bytes: usize::MAX >> 1,
-        };
+        let request = ClaimRequest { scope: scope.clone(), source, limit: MANY, max_bytes: usize::MAX >> 1 };
         let claim = self.store.claim(&request).await.unwrap();
         assert!(!claim.more, "neither limit nor budget ended the read");
         claim.rows
@@ -133,11 +112,7 @@ impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
     }
 
     pub(super) async fn held(&self, key: &str) -> Vec<StoredMessage> {
-        self.claim(ClaimSource::Held {
-            keys: vec![OrderingKey::stored(key)],
-            after: 0,
-        })
-        .await
+        self.claim(ClaimSource::Held { keys: vec![OrderingKey::stored(key)], after: 0 }).await
     }
 
     pub(super) async fn next_due(&self) -> Option<Duration> {
@@ -162,11 +137,7 @@ impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
     /// Has an operator ask for something, and returns what the owner of the shard then sees of it.
     pub(super) async fn asked(&self, message: &OutboxMessage, action: OperatorAction) -> OperatorRequest {
         assert_eq!(self.store.request(&[*message.id()], action).await.unwrap(), 1);
-        let found = self
-            .requests()
-            .await
-            .into_iter()
-            .find(|request| request.id == *message.id());
+        let found = self.requests().await.into_iter().find(|request| request.id == *message.id());
         let found = found.expect("the owner sees the request");
         assert_eq!(found.action, action);
         found
@@ -174,19 +145,13 @@ impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
 
     /// All dead letters, the newest first.
     pub(super) async fn dead(&self) -> Vec<DeadLetter> {
-        let query = DeadLetterQuery {
-            limit: MANY,
-            ..DeadLetterQuery::default()
-        };
+        let query = DeadLetterQuery { limit: MANY, ..DeadLetterQuery::default() };
         self.store.dead_letters(&query).await.unwrap()
     }
 
     /// The dead letter of this message.
     pub(super) async fn dead_letter(&self, message: &OutboxMessage) -> Option<DeadLetter> {
-        self.dead()
-            .await
-            .into_iter()
-            .find(|letter| letter.message.id() == message.id())
+        self.dead().await.into_iter().find(|letter| letter.message.id() == message.id())
     }
 
     /// Settles under the relay's own fence, which holds.
@@ -218,17 +183,11 @@ impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
         let rows = self.fresh().await;
         let head = *messages[0].id();
         let outcomes = messages.iter().map(|message| {
-            let outcome = if *message.id() == head {
-                retry(1, retry_after)
-            } else {
-                Outcome::Hold { behind: head }
-            };
+            let outcome =
+                if *message.id() == head { retry(1, retry_after) } else { Outcome::Hold { behind: head } };
             (row_of(&rows, message), outcome)
         });
-        assert_eq!(
-            self.settle(&outcomes.collect::<Vec<_>>()).await,
-            messages.len() as u64
-        );
+        assert_eq!(self.settle(&outcomes.collect::<Vec<_>>()).await, messages.len() as u64);
     }
 
     /// Lets the first message die and parks the others behind it.
@@ -239,29 +198,18 @@ impl<S: OutboxStore + OutboxAdmin> TestRelay<S> {
             let is_head = *message.id() == head;
             let outcome = Outcome::Dead {
                 attempts: u16::from(is_head),
-                reason: if is_head {
-                    DeadReason::Rejected
-                } else {
-                    DeadReason::ParkedBehind
-                },
+                reason: if is_head { DeadReason::Rejected } else { DeadReason::ParkedBehind },
                 error: is_head.then(|| "too large".to_owned()),
                 parked_behind: Some(head),
             };
             (row_of(&rows, message), outcome)
         });
-        assert_eq!(
-            self.settle(&outcomes.collect::<Vec<_>>()).await,
-            messages.len() as u64
-        );
+        assert_eq!(self.settle(&outcomes.collect::<Vec<_>>()).await, messages.len() as u64);
     }
 }
 
 pub(super) fn retry(attempts: u16, after: Duration) -> Outcome {
-    Outcome::Retry {
-        attempts,
-        after,
-        error: "broker said no".to_owned(),
-    }
+    Outcome::Retry { attempts, after, error: "broker said no".to_owned() }
 }
 
 /// Dead without parking its key.

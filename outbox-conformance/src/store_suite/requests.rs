@@ -16,26 +16,16 @@ pub async fn a_replay_without_parked_key_is_due_at_once<F: StoreFixture>(fixture
     let batch = [message(), keyed("k"), keyed("k"), message()];
     fixture.enqueue(&batch).await;
     let rows = relay.fresh().await;
-    relay
-        .settle(&rows.iter().map(|row| (row.row, rejected())).collect::<Vec<_>>())
-        .await;
+    relay.settle(&rows.iter().map(|row| (row.row, rejected())).collect::<Vec<_>>()).await;
     for (message, row) in batch[..2].iter().zip(&rows) {
         let asked = relay.asked(message, OperatorAction::Replay).await;
-        assert_eq!(
-            (asked.row.lane, asked.parked, asked.shard),
-            (Lane::Dead, false, row.shard)
-        );
+        assert_eq!((asked.row.lane, asked.parked, asked.shard), (Lane::Dead, false, row.shard));
         assert_eq!(relay.settle(&[(asked.row, Outcome::Replay)]).await, 1);
         let due = relay.due().await;
         let back = find(&due, message);
         assert_eq!((back.seq, back.attempts, back.held), (row.seq, 0, false));
     }
-    let mut left: Vec<_> = relay
-        .dead()
-        .await
-        .iter()
-        .map(|letter| *letter.message.id())
-        .collect();
+    let mut left: Vec<_> = relay.dead().await.iter().map(|letter| *letter.message.id()).collect();
     left.sort();
     assert_eq!(left, ids_of(&batch[2..]), "the others were not asked for");
     let asked = relay.asked(&batch[3], OperatorAction::Discard).await;
@@ -55,11 +45,7 @@ pub async fn a_replayed_blocked_head_is_due_at_once<F: StoreFixture>(fixture: Ar
     assert_eq!((asked.row.lane, asked.parked), (Lane::Deferred, false));
     assert_eq!(relay.settle(&[(asked.row, Outcome::Replay)]).await, 1);
     assert_eq!(ids(&relay.due().await), ids_of(&batch[..1]));
-    assert_eq!(
-        ids(&relay.held("k").await),
-        ids_of(&batch[1..]),
-        "its followers still wait"
-    );
+    assert_eq!(ids(&relay.held("k").await), ids_of(&batch[1..]), "its followers still wait");
     assert!(relay.requests().await.is_empty());
     assert!(matches!(relay.hold("k").await, Some(HoldState::Retrying { .. })));
 }
@@ -88,48 +74,26 @@ pub async fn only_what_stands_still_can_be_asked_for<F: StoreFixture>(fixture: A
     relay.block(&blocked, Duration::from_secs(600)).await;
     fixture.enqueue(&dead).await;
     let rows = relay.fresh().await;
-    relay
-        .settle(&rows.iter().map(|row| (row.row, rejected())).collect::<Vec<_>>())
-        .await;
+    relay.settle(&rows.iter().map(|row| (row.row, rejected())).collect::<Vec<_>>()).await;
     fixture.enqueue(std::slice::from_ref(&fresh)).await;
 
-    let all = [
-        *fresh.id(),
-        *blocked[1].id(),
-        MessageId::new(),
-        *dead[0].id(),
-        *blocked[0].id(),
-        *dead[1].id(),
-    ];
+    let all =
+        [*fresh.id(), *blocked[1].id(), MessageId::new(), *dead[0].id(), *blocked[0].id(), *dead[1].id()];
     assert_eq!(
-        relay
-            .store
-            .request(&all[..3], OperatorAction::Discard)
-            .await
-            .unwrap(),
+        relay.store.request(&all[..3], OperatorAction::Discard).await.unwrap(),
         0,
         "fresh, held, unknown"
     );
     assert!(relay.requests().await.is_empty());
-    assert_eq!(
-        relay.store.request(&all, OperatorAction::Replay).await.unwrap(),
-        3
-    );
+    assert_eq!(relay.store.request(&all, OperatorAction::Replay).await.unwrap(), 3);
     assert_eq!(relay.store.request(&[], OperatorAction::Replay).await.unwrap(), 0);
     let mut asked: Vec<_> = relay.requests().await.iter().map(|request| request.id).collect();
     asked.sort();
     let mut expected = all[3..].to_vec();
     expected.sort();
     assert_eq!(asked, expected);
-    assert_eq!(
-        relay.dead_letter(&dead[0]).await.unwrap().requested,
-        Some(OperatorAction::Replay)
-    );
-    assert_eq!(
-        relay.dead().await.len(),
-        2,
-        "nothing happens before a relay does it"
-    );
+    assert_eq!(relay.dead_letter(&dead[0]).await.unwrap().requested, Some(OperatorAction::Replay));
+    assert_eq!(relay.dead().await.len(), 2, "nothing happens before a relay does it");
 }
 
 /// Requests come the oldest first, at most `limit`, and only while their row stands still.
@@ -155,20 +119,8 @@ pub async fn requests_come_the_oldest_first<F: StoreFixture>(fixture: Arc<F>) {
         (due.len() == 4).then_some(due)
     })
     .await;
-    relay
-        .settle(&[(row_of(&due, &batch[2]), Outcome::Delivered)])
-        .await;
-    assert_eq!(
-        asked(MANY).await,
-        expected[1..],
-        "what is delivered can't be discarded"
-    );
-    relay
-        .settle(&[(row_of(&due, &batch[0]), retry(2, Duration::from_secs(600)))])
-        .await;
-    assert_eq!(
-        asked(MANY).await,
-        expected[1..],
-        "a further try leaves the request as it is"
-    );
+    relay.settle(&[(row_of(&due, &batch[2]), Outcome::Delivered)]).await;
+    assert_eq!(asked(MANY).await, expected[1..], "what is delivered can't be discarded");
+    relay.settle(&[(row_of(&due, &batch[0]), retry(2, Duration::from_secs(600)))]).await;
+    assert_eq!(asked(MANY).await, expected[1..], "a further try leaves the request as it is");
 }

@@ -16,12 +16,7 @@ use crate::StoreFixture;
 /// Every field of a message survives, whatever is in it.
 pub async fn every_field_survives<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
-    let batch = [
-        full("a key"),
-        message(),
-        full("another"),
-        about("t").build().unwrap(),
-    ];
+    let batch = [full("a key"), message(), full("another"), about("t").build().unwrap()];
     fixture.enqueue(&batch).await;
     let rows = relay.fresh().await;
     let found: Vec<_> = rows.iter().map(|row| as_written(&row.message)).collect();
@@ -30,10 +25,7 @@ pub async fn every_field_survives<F: StoreFixture>(fixture: Arc<F>) {
         assert_eq!(row.defect, None);
         let created_at = row.message.created_at().expect("the database notes the time");
         let now = SystemTime::now();
-        let off = now
-            .duration_since(created_at)
-            .or_else(|_| created_at.duration_since(now))
-            .unwrap();
+        let off = now.duration_since(created_at).or_else(|_| created_at.duration_since(now)).unwrap();
         assert!(off < Duration::from_secs(300), "a time zone got lost: {off:?}");
     }
 }
@@ -50,10 +42,7 @@ pub async fn extreme_values_survive<F: StoreFixture>(fixture: Arc<F>) {
         .correlation_id(&long)
         .content_type("c".repeat(Limits::ATTRIBUTE));
     for number in 0..64 {
-        large = large.header(
-            format!("{number:02}{}", "n".repeat(Limits::HEADER_NAME - 2)),
-            "v".repeat(890),
-        );
+        large = large.header(format!("{number:02}{}", "n".repeat(Limits::HEADER_NAME - 2)), "v".repeat(890));
     }
     let empty = OutboxMessage::bytes("t", "").unwrap().build().unwrap();
     let batch = [large.build().unwrap(), empty];
@@ -75,10 +64,7 @@ pub async fn every_field_survives_every_move<F: StoreFixture>(fixture: Arc<F>) {
     relay.settle(&[(fresh.row, retry(3, Duration::ZERO))]).await;
     let due = relay.due().await;
     same(&due[0].message);
-    assert_eq!(
-        (due[0].seq, due[0].shard, due[0].attempts),
-        (fresh.seq, fresh.shard, 3)
-    );
+    assert_eq!((due[0].seq, due[0].shard, due[0].attempts), (fresh.seq, fresh.shard, 3));
 
     relay.settle(&[(due[0].row, rejected())]).await;
     let letter = relay.dead_letter(&sent).await.unwrap();
@@ -90,19 +76,9 @@ pub async fn every_field_survives_every_move<F: StoreFixture>(fixture: Arc<F>) {
     relay.settle(&[(asked.row, Outcome::Replay)]).await;
     let due = relay.due().await;
     same(&due[0].message);
-    assert_eq!(
-        (due[0].seq, due[0].shard, due[0].attempts),
-        (fresh.seq, fresh.shard, 0)
-    );
+    assert_eq!((due[0].seq, due[0].shard, due[0].attempts), (fresh.seq, fresh.shard, 0));
 
-    relay
-        .settle(&[(
-            due[0].row,
-            Outcome::Hold {
-                behind: *message().id(),
-            },
-        )])
-        .await;
+    relay.settle(&[(due[0].row, Outcome::Hold { behind: *message().id() })]).await;
     let held = relay.held("key").await;
     same(&held[0].message);
     assert_eq!((held[0].seq, held[0].shard), (fresh.seq, fresh.shard));
@@ -111,26 +87,12 @@ pub async fn every_field_survives_every_move<F: StoreFixture>(fixture: Arc<F>) {
 /// Keys are compared byte by byte: case, trailing space and accents make another key.
 pub async fn keys_are_compared_byte_by_byte<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
-    let keys = [
-        "key",
-        "Key",
-        "key ",
-        " key",
-        "kéy",
-        "ke\u{301}y",
-        "k%y",
-        "k_y",
-        "ß",
-        "ss",
-    ];
+    let keys = ["key", "Key", "key ", " key", "kéy", "ke\u{301}y", "k%y", "k_y", "ß", "ss"];
     let batch: Vec<_> = keys.iter().map(|key| super::message::keyed(key)).collect();
     fixture.enqueue(&batch).await;
     let rows = relay.fresh().await;
     let behind = *message().id();
-    let outcomes: Vec<_> = rows
-        .iter()
-        .map(|row| (row.row, Outcome::Hold { behind }))
-        .collect();
+    let outcomes: Vec<_> = rows.iter().map(|row| (row.row, Outcome::Hold { behind })).collect();
     relay.settle(&outcomes).await;
     for (key, message) in keys.iter().zip(&batch) {
         assert_eq!(ids(&relay.held(key).await), [*message.id()], "held of {key:?}");
@@ -142,57 +104,27 @@ pub async fn keys_are_compared_byte_by_byte<F: StoreFixture>(fixture: Arc<F>) {
     // Parked keys are matched in the dead letters, by another statement.
     let all = keys.iter().map(|key| OrderingKey::stored(key)).collect();
     let deferred = relay.claim(ClaimSource::Held { keys: all, after: 0 }).await;
-    relay
-        .settle(
-            &deferred
-                .iter()
-                .map(|row| (row.row, parked_alone(row)))
-                .collect::<Vec<_>>(),
-        )
-        .await;
+    relay.settle(&deferred.iter().map(|row| (row.row, parked_alone(row))).collect::<Vec<_>>()).await;
     let asked = relay.asked(&batch[0], OperatorAction::Replay).await;
     relay.settle(&[(asked.row, Outcome::Replay)]).await;
-    assert_eq!(
-        relay.dead().await.len(),
-        keys.len() - 1,
-        "only this key is replayed"
-    );
+    assert_eq!(relay.dead().await.len(), keys.len() - 1, "only this key is replayed");
 }
 
 /// What a broker says is stored, whatever it says: a text that the database can't hold must not stop the settle.
 pub async fn any_error_text_can_be_stored<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
-    let texts = [
-        "quoted ' \" \\ $1 ? :x",
-        "emoji 🦀 and ü",
-        "a nul \0 inside",
-        "",
-        &"long ü".repeat(30_000),
-    ];
+    let texts = ["quoted ' \" \\ $1 ? :x", "emoji 🦀 and ü", "a nul \0 inside", "", &"long ü".repeat(30_000)];
     for text in texts {
         let sent = message();
         fixture.enqueue(std::slice::from_ref(&sent)).await;
         let row = relay.fresh_row(&sent).await;
         let error = text.to_owned();
         assert_eq!(
-            relay
-                .settle(&[(
-                    row,
-                    Outcome::Retry {
-                        attempts: 1,
-                        after: Duration::ZERO,
-                        error
-                    }
-                )])
-                .await,
+            relay.settle(&[(row, Outcome::Retry { attempts: 1, after: Duration::ZERO, error })]).await,
             1
         );
         let row = eventually("it falls due", async || {
-            relay
-                .due()
-                .await
-                .into_iter()
-                .find(|row| row.message.id() == sent.id())
+            relay.due().await.into_iter().find(|row| row.message.id() == sent.id())
         })
         .await;
         let dead = Outcome::Dead {
@@ -205,11 +137,7 @@ pub async fn any_error_text_can_be_stored<F: StoreFixture>(fixture: Arc<F>) {
         let letter = relay.dead_letter(&sent).await.unwrap();
         let start: String = text.chars().take_while(|c| *c != '\0').take(200).collect();
         let stored = letter.last_error.unwrap_or_default();
-        assert!(
-            stored.starts_with(&start),
-            "at least the beginning is kept: {:?}",
-            stored.get(..300)
-        );
+        assert!(stored.starts_with(&start), "at least the beginning is kept: {:?}", stored.get(..300));
     }
 }
 

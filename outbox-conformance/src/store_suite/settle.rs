@@ -15,11 +15,7 @@ pub async fn delivered_rows_are_gone<F: StoreFixture>(fixture: Arc<F>) {
     let batch = messages(10);
     fixture.enqueue(&batch).await;
     let rows = relay.fresh().await;
-    assert_eq!(
-        relay.settle(&delivered(&rows[..6])).await,
-        6,
-        "a contiguous range"
-    );
+    assert_eq!(relay.settle(&delivered(&rows[..6])).await, 6, "a contiguous range");
     assert_eq!(ids(&relay.fresh().await), ids_of(&batch[6..]));
     assert_eq!(relay.settle(&delivered(&rows[6..])).await, 4);
     assert!(relay.store.is_empty().await.unwrap());
@@ -54,10 +50,7 @@ pub async fn a_late_row_between_delivered_ones_stays<F: StoreFixture>(fixture: A
     assert_eq!(relay.settle(&delivered(&rows)).await, 6);
     let left = relay.fresh().await;
     assert_eq!(ids(&left), [*late.id()], "it was never published");
-    assert!(
-        rows[2].seq < left[0].seq && left[0].seq < rows[3].seq,
-        "it lies within the range"
-    );
+    assert!(rows[2].seq < left[0].seq && left[0].seq < rows[3].seq, "it lies within the range");
 }
 
 /// One settle carries out outcomes of every kind at once, for rows of both tables.
@@ -68,10 +61,7 @@ pub async fn one_settle_mixes_outcomes<F: StoreFixture>(fixture: Arc<F>) {
     batch[3] = keyed("held");
     fixture.enqueue(&batch).await;
     let fresh = relay.fresh().await;
-    let begun: Vec<_> = fresh[5..8]
-        .iter()
-        .map(|row| (row.row, Outcome::Begin { attempts: 1 }))
-        .collect();
+    let begun: Vec<_> = fresh[5..8].iter().map(|row| (row.row, Outcome::Begin { attempts: 1 })).collect();
     relay.settle(&begun).await;
     let due = relay.due().await;
 
@@ -81,12 +71,7 @@ pub async fn one_settle_mixes_outcomes<F: StoreFixture>(fixture: Arc<F>) {
         (fresh[1].row, retry(1, Duration::from_secs(600))),
         (row_of(&due, &batch[6]), rejected()),
         (fresh[2].row, rejected()),
-        (
-            fresh[3].row,
-            Outcome::Hold {
-                behind: *batch[1].id(),
-            },
-        ),
+        (fresh[3].row, Outcome::Hold { behind: *batch[1].id() }),
         (row_of(&due, &batch[7]), retry(2, Duration::ZERO)),
         (fresh[4].row, Outcome::Begin { attempts: 1 }),
         (fresh[8].row, Outcome::Delay),
@@ -95,32 +80,15 @@ pub async fn one_settle_mixes_outcomes<F: StoreFixture>(fixture: Arc<F>) {
     assert!(relay.fresh().await.is_empty());
     let due = relay.due().await;
     assert_eq!(due.len(), 2);
-    assert_eq!(
-        (find(&due, &batch[7]).attempts, find(&due, &batch[4]).attempts),
-        (2, 1)
-    );
+    assert_eq!((find(&due, &batch[7]).attempts, find(&due, &batch[4]).attempts), (2, 1));
     assert_eq!(ids(&relay.held("held").await), [*batch[3].id()]);
-    let mut dead: Vec<_> = relay
-        .dead()
-        .await
-        .iter()
-        .map(|letter| *letter.message.id())
-        .collect();
+    let mut dead: Vec<_> = relay.dead().await.iter().map(|letter| *letter.message.id()).collect();
     dead.sort();
     let mut expected = vec![*batch[2].id(), *batch[6].id()];
     expected.sort();
     assert_eq!(dead, expected);
     let stats = relay.store.stats(1_000).await.unwrap();
-    assert_eq!(
-        (
-            stats.pending,
-            stats.retrying,
-            stats.delayed,
-            stats.held,
-            stats.dead
-        ),
-        (0, 3, 1, 1, 2)
-    );
+    assert_eq!((stats.pending, stats.retrying, stats.delayed, stats.held, stats.dead), (0, 3, 1, 1, 2));
 }
 
 /// A settle that is repeated, because its answer was lost, changes nothing the second time.
@@ -136,48 +104,21 @@ pub async fn a_repeated_settle_changes_nothing<F: StoreFixture>(fixture: Arc<F>)
         (fresh[1].row, Outcome::Begin { attempts: 1 }),
         (fresh[2].row, rejected()),
         (fresh[3].row, retry(1, Duration::from_secs(600))),
-        (
-            fresh[4].row,
-            Outcome::Hold {
-                behind: *batch[3].id(),
-            },
-        ),
+        (fresh[4].row, Outcome::Hold { behind: *batch[3].id() }),
         (fresh[5].row, Outcome::Delay),
     ];
     assert_eq!(relay.settle(&outcomes).await, 6);
     let due = relay.due().await;
     let held = relay.held("k").await;
-    assert_eq!(
-        relay.settle(&outcomes).await,
-        0,
-        "the rows are where they were sent"
-    );
+    assert_eq!(relay.settle(&outcomes).await, 0, "the rows are where they were sent");
     assert!(relay.fresh().await.is_empty());
-    assert_eq!(
-        relay.due().await.iter().map(|row| row.row).collect::<Vec<_>>(),
-        [due[0].row]
-    );
-    assert_eq!(
-        relay
-            .held("k")
-            .await
-            .iter()
-            .map(|row| row.row)
-            .collect::<Vec<_>>(),
-        [held[0].row]
-    );
+    assert_eq!(relay.due().await.iter().map(|row| row.row).collect::<Vec<_>>(), [due[0].row]);
+    assert_eq!(relay.held("k").await.iter().map(|row| row.row).collect::<Vec<_>>(), [held[0].row]);
     assert_eq!(relay.dead().await.len(), 1);
 
     // From the deferred table, values are absolute: a second time is the same once more.
-    let outcomes = [
-        (due[0].row, retry(4, Duration::ZERO)),
-        (
-            held[0].row,
-            Outcome::Hold {
-                behind: *batch[3].id(),
-            },
-        ),
-    ];
+    let outcomes =
+        [(due[0].row, retry(4, Duration::ZERO)), (held[0].row, Outcome::Hold { behind: *batch[3].id() })];
     relay.settle(&outcomes).await;
     relay.settle(&outcomes).await;
     assert_eq!(relay.due().await[0].attempts, 4);
@@ -191,24 +132,12 @@ pub async fn rows_that_are_gone_are_not_counted<F: StoreFixture>(fixture: Arc<F>
     let rows = relay.fresh().await;
     relay.settle(&delivered(&rows[1..3])).await;
     assert_eq!(relay.settle(&delivered(&rows)).await, 2);
-    let unknown = [
-        RowId::fresh(i64::MAX),
-        RowId::deferred(i64::MAX),
-        RowId::dead(i64::MAX),
-    ];
-    for outcome in [
-        Outcome::Delivered,
-        retry(1, Duration::ZERO),
-        rejected(),
-        Outcome::Replay,
-        Outcome::Discard,
-    ] {
+    let unknown = [RowId::fresh(i64::MAX), RowId::deferred(i64::MAX), RowId::dead(i64::MAX)];
+    for outcome in
+        [Outcome::Delivered, retry(1, Duration::ZERO), rejected(), Outcome::Replay, Outcome::Discard]
+    {
         for row in unknown {
-            assert_eq!(
-                relay.settle(&[(row, outcome.clone())]).await,
-                0,
-                "{outcome:?} of {row:?}"
-            );
+            assert_eq!(relay.settle(&[(row, outcome.clone())]).await, 0, "{outcome:?} of {row:?}");
         }
     }
     assert!(relay.store.is_empty().await.unwrap());
@@ -240,11 +169,5 @@ pub async fn an_empty_settle_tests_the_fence<F: StoreFixture>(fixture: Arc<F>) {
     assert_eq!(relay.settle(&[]).await, 0);
     let (shard, epoch) = relay.owned[0];
     let fence = Fence::new(relay.id, [(shard, epoch + 1)]);
-    assert_eq!(
-        relay.settle_with(&fence, &[]).await,
-        Settled {
-            applied: 0,
-            stale: true
-        }
-    );
+    assert_eq!(relay.settle_with(&fence, &[]).await, Settled { applied: 0, stale: true });
 }

@@ -25,36 +25,21 @@ pub async fn shards_partition_the_rows<F: StoreFixture>(fixture: Arc<F>) {
         let scope = only(relay.shard_count, [shard]);
         let rows = relay.claim_in(&scope, ClaimSource::Fresh { after: 0 }).await;
         assert!(rows.iter().all(|row| row.shard == shard));
-        assert_eq!(
-            relay.store.scan(&scope, 0, i64::MAX, MANY).await.unwrap(),
-            seqs(&rows)
-        );
+        assert_eq!(relay.store.scan(&scope, 0, i64::MAX, MANY).await.unwrap(), seqs(&rows));
         union.extend(seqs(&rows));
     }
     union.sort_unstable();
     assert_eq!(union, seqs(&all), "all rows, each once");
     one_shard_per_key(&all);
     let used: BTreeSet<ShardId> = all.iter().map(|row| row.shard).collect();
-    assert!(
-        used.len() * 2 > usize::from(relay.shard_count),
-        "the rows are spread: {used:?}"
-    );
+    assert!(used.len() * 2 > usize::from(relay.shard_count), "the rows are spread: {used:?}");
 
     let half = only(relay.shard_count, (0..relay.shard_count).step_by(2));
     let rows = relay.claim_in(&half, ClaimSource::Fresh { after: 0 }).await;
-    let expected: Vec<_> = all
-        .iter()
-        .filter(|row| row.shard % 2 == 0)
-        .map(|row| row.seq)
-        .collect();
+    let expected: Vec<_> = all.iter().filter(|row| row.shard % 2 == 0).map(|row| row.seq).collect();
     assert_eq!(seqs(&rows), expected, "several shards at once, still by seq");
     let none = only(relay.shard_count, []);
-    assert!(
-        relay
-            .claim_in(&none, ClaimSource::Fresh { after: 0 })
-            .await
-            .is_empty()
-    );
+    assert!(relay.claim_in(&none, ClaimSource::Fresh { after: 0 }).await.is_empty());
 }
 
 /// A row keeps its shard in every table, and every read keeps to the shards it was asked for.
@@ -82,28 +67,13 @@ pub async fn shards_hold_for_every_read<F: StoreFixture>(fixture: Arc<F>) {
         };
         let rows = relay.claim_in(&scope, ClaimSource::Due { after: None }).await;
         assert!(rows.iter().all(right));
-        assert_eq!(
-            relay.store.next_due(&scope).await.unwrap().is_some(),
-            !rows.is_empty()
-        );
+        assert_eq!(relay.store.next_due(&scope).await.unwrap().is_some(), !rows.is_empty());
         due += rows.len();
-        let rows = relay
-            .claim_in(
-                &scope,
-                ClaimSource::Held {
-                    keys: keys.clone(),
-                    after: 0,
-                },
-            )
-            .await;
+        let rows = relay.claim_in(&scope, ClaimSource::Held { keys: keys.clone(), after: 0 }).await;
         assert!(rows.iter().all(right));
         held += rows.len();
         let found = relay.store.holds(&scope, None, MANY).await.unwrap();
-        assert!(
-            found
-                .iter()
-                .all(|hold| hold.shard == shard && shard_of_key[&hold.key] == shard)
-        );
+        assert!(found.iter().all(|hold| hold.shard == shard && shard_of_key[&hold.key] == shard));
         holds += found.len();
         let found = relay.store.requests(&scope, MANY).await.unwrap();
         assert!(found.iter().all(|request| request.shard == shard));
@@ -124,10 +94,7 @@ pub async fn the_count_changes_without_leases_only<F: StoreFixture>(fixture: Arc
         let refused = relay.store.set_shard_count(count).await.unwrap_err();
         assert_eq!(refused.kind(), StoreErrorKind::Invalid, "{refused}");
         assert_eq!(ids(&relay.fresh().await), ids(&before), "nothing happened");
-        assert_eq!(
-            relay.renew(super::relay::LONG).await.owned.len(),
-            relay.owned.len()
-        );
+        assert_eq!(relay.renew(super::relay::LONG).await.owned.len(), relay.owned.len());
     }
     relay.store.release(&relay.fence()).await.unwrap();
     relay.store.set_shard_count(count).await.unwrap();
@@ -165,18 +132,12 @@ pub async fn a_fence_from_before_the_change_is_stale<F: StoreFixture>(fixture: A
     fixture.enqueue(&messages(1)).await;
     let rows = relay.fresh().await;
     relay.renew(BRIEF).await;
-    super::eventually::eventually("the lease runs out", async || {
-        store.set_shard_count(count).await.ok()
-    })
-    .await;
+    super::eventually::eventually("the lease runs out", async || store.set_shard_count(count).await.ok())
+        .await;
     let settled = relay.settle_with(&relay.fence(), &delivered(&rows)).await;
     assert_eq!((settled.applied, settled.stale), (0, true));
     let next = TestRelay::owner(&*fixture).await;
-    assert_eq!(
-        ids(&next.fresh().await),
-        ids(&rows),
-        "its successor delivers them"
-    );
+    assert_eq!(ids(&next.fresh().await), ids(&rows), "its successor delivers them");
     let settled = relay.settle_with(&relay.fence(), &delivered(&rows)).await;
     assert!(settled.stale, "also after the new shards were taken");
 }
@@ -189,10 +150,7 @@ fn mixed(count: usize) -> Vec<OutboxMessage> {
 }
 
 fn only(count: u8, shards: impl IntoIterator<Item = ShardId>) -> Scope {
-    Scope {
-        shards: ShardSet::of(count, shards),
-        topics: outbox_core::TopicFilter::all(),
-    }
+    Scope { shards: ShardSet::of(count, shards), topics: outbox_core::TopicFilter::all() }
 }
 
 fn one_shard_per_key(rows: &[StoredMessage]) {

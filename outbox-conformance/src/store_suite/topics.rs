@@ -35,10 +35,7 @@ pub async fn filters_take_names_literally<F: StoreFixture>(fixture: Arc<F>) {
     filters.push(filter(&["unknown"], &[]));
     for filter in filters {
         let expected = passing(&batch, &filter);
-        let scope = Scope {
-            topics: filter,
-            ..relay.scope()
-        };
+        let scope = Scope { topics: filter, ..relay.scope() };
         let rows = relay.claim_in(&scope, ClaimSource::Fresh { after: 0 }).await;
         assert_eq!(topics(&rows), expected, "claimed with {:?}", scope.topics);
         let scanned = relay.store.scan(&scope, 0, i64::MAX, MANY).await.unwrap();
@@ -61,63 +58,33 @@ pub async fn filters_hold_for_every_read<F: StoreFixture>(fixture: Arc<F>) {
         relay.asked(&batch[2], OperatorAction::Replay).await;
     }
     fixture.enqueue(&fresh).await;
-    let scope = Scope {
-        topics: filter(&["mine"], &[]),
-        ..relay.scope()
-    };
+    let scope = Scope { topics: filter(&["mine"], &[]), ..relay.scope() };
     let store = &relay.store;
 
     let rows = relay.fresh().await;
     let seqs = vec![row_of(&rows, &fresh[0]).number, row_of(&rows, &fresh[1]).number];
-    assert_eq!(
-        ids(&relay.claim_in(&scope, ClaimSource::Exact { seqs }).await),
-        [*fresh[0].id()]
-    );
-    assert_eq!(
-        ids(&relay.claim_in(&scope, ClaimSource::Due { after: None }).await),
-        [*mine[0].id()]
-    );
+    assert_eq!(ids(&relay.claim_in(&scope, ClaimSource::Exact { seqs }).await), [*fresh[0].id()]);
+    assert_eq!(ids(&relay.claim_in(&scope, ClaimSource::Due { after: None }).await), [*mine[0].id()]);
     let keys = ["1", "3"].map(OrderingKey::stored).to_vec();
-    assert_eq!(
-        ids(&relay.claim_in(&scope, ClaimSource::Held { keys, after: 0 }).await),
-        [*mine[1].id()]
-    );
-    let mut held: Vec<_> = store
-        .holds(&scope, None, MANY)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|hold| hold.key)
-        .collect();
+    assert_eq!(ids(&relay.claim_in(&scope, ClaimSource::Held { keys, after: 0 }).await), [*mine[1].id()]);
+    let mut held: Vec<_> =
+        store.holds(&scope, None, MANY).await.unwrap().into_iter().map(|hold| hold.key).collect();
     held.sort();
     assert_eq!(held, ["1", "2"].map(OrderingKey::stored));
     let requests = store.requests(&scope, MANY).await.unwrap();
-    assert_eq!(
-        requests.iter().map(|request| request.id).collect::<Vec<_>>(),
-        [*mine[2].id()]
-    );
+    assert_eq!(requests.iter().map(|request| request.id).collect::<Vec<_>>(), [*mine[2].id()]);
     assert!(store.next_due(&scope).await.unwrap().is_some());
-    let nothing = Scope {
-        topics: filter(&["unknown"], &[]),
-        ..relay.scope()
-    };
+    let nothing = Scope { topics: filter(&["unknown"], &[]), ..relay.scope() };
     assert_eq!(store.next_due(&nothing).await.unwrap(), None);
 }
 
 fn filter(include: &[&str], exclude: &[&str]) -> TopicFilter {
     let parse = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
-    TopicFilter {
-        include: parse(include),
-        exclude: parse(exclude),
-    }
+    TopicFilter { include: parse(include), exclude: parse(exclude) }
 }
 
 fn passing<'a>(batch: &'a [OutboxMessage], filter: &TopicFilter) -> Vec<&'a str> {
-    batch
-        .iter()
-        .map(|message| message.topic().as_str())
-        .filter(|topic| filter.matches(topic))
-        .collect()
+    batch.iter().map(|message| message.topic().as_str()).filter(|topic| filter.matches(topic)).collect()
 }
 
 fn topics(rows: &[outbox_core::StoredMessage]) -> Vec<&str> {

@@ -23,10 +23,7 @@ pub async fn close_waits_for_what_is_under_way<F: TransportFixture>(fixture: Arc
     transport.check().await.unwrap();
     let messages = texts(&topic, transport.capabilities().max_batch);
     let batch = batches(&*transport, &messages).remove(0);
-    let (results, closed) = tokio::join!(
-        transport.publish(&batch),
-        transport.close(Duration::from_secs(20))
-    );
+    let (results, closed) = tokio::join!(transport.publish(&batch), transport.close(Duration::from_secs(20)));
     closed.unwrap();
     all_confirmed(&results, batch.len());
     assert_eq!(fixture.read_back(&topic).await.len(), batch.len());
@@ -45,10 +42,7 @@ pub async fn nothing_is_published_after_close<F: TransportFixture>(fixture: Arc<
     transport.reset().await;
     transport.close(Duration::from_secs(20)).await.unwrap();
     let found = fixture.read_back(&topic).await;
-    assert_eq!(
-        found.iter().map(|received| &received.id).collect::<Vec<_>>(),
-        [&before.id().to_string()]
-    );
+    assert_eq!(found.iter().map(|received| &received.id).collect::<Vec<_>>(), [&before.id().to_string()]);
 }
 
 /// No password in any text: not in `Debug`, not in an error, not in what caused it.
@@ -61,16 +55,8 @@ pub async fn secrets_are_never_shown<F: TransportFixture>(_fixture: Arc<F>) {
     let mut results = transport.publish(&[message]).await;
     results.push(transport.check().await);
     results.push(transport.close(Duration::from_secs(1)).await);
-    texts.extend(
-        results
-            .iter()
-            .filter_map(|result| result.as_ref().err())
-            .flat_map(everything),
-    );
-    assert!(
-        texts.len() > 2,
-        "an address where nobody answers has to be an error"
-    );
+    texts.extend(results.iter().filter_map(|result| result.as_ref().err()).flat_map(everything));
+    assert!(texts.len() > 2, "an address where nobody answers has to be an error");
     for text in texts {
         assert!(!text.contains(CANARY), "{text}");
     }

@@ -27,11 +27,7 @@ pub async fn a_dead_broker_is_never_a_success<F: TransportFixture>(fixture: Arc<
     let error = transport.check().await.unwrap_err();
     assert_eq!(error.kind(), PublishErrorKind::Unavailable, "{error}");
     let results = in_time(&*transport, &texts(&topic, 1)).await;
-    assert_eq!(
-        kind(&results[0]),
-        Some(PublishErrorKind::Unavailable),
-        "by now it is known: {results:?}"
-    );
+    assert_eq!(kind(&results[0]), Some(PublishErrorKind::Unavailable), "by now it is known: {results:?}");
 }
 
 /// The same transport works again after a restart, without anybody's help.
@@ -117,10 +113,7 @@ pub async fn confirmed_messages_survive_a_kill<F: TransportFixture>(fixture: Arc
     }
     assert!(!outcomes.confirmed.is_empty() && !outcomes.failed.is_empty());
     for message in &outcomes.confirmed {
-        assert!(
-            copies.contains_key(&message.id().to_string()),
-            "{message:?} was confirmed and is lost"
-        );
+        assert!(copies.contains_key(&message.id().to_string()), "{message:?} was confirmed and is lost");
     }
     for batch in batches(&*transport, &outcomes.failed) {
         all_confirmed(&transport.publish(&batch).await, batch.len());
@@ -160,11 +153,7 @@ async fn publish_until_cut(transport: &dyn Transport, topic: &str, calls: &Semap
 async fn in_time(transport: &dyn Transport, batch: &[OutboxMessage]) -> Vec<PublishResult> {
     let (most, begun) = (transport.capabilities().max_send_time + MARGIN, Instant::now());
     let results = transport.publish(batch).await;
-    assert!(
-        begun.elapsed() < most,
-        "publish took {:?}, at most {most:?} were promised",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < most, "publish took {:?}, at most {most:?} were promised", begun.elapsed());
     assert_eq!(results.len(), batch.len(), "one result per message");
     results
 }

@@ -38,19 +38,14 @@ pub(super) fn texts(topic: &str, count: usize) -> Vec<OutboxMessage> {
 
 pub(super) fn large(topic: &str, bytes: usize) -> OutboxMessage {
     // Not one byte over and over: a piece that is lost or doubled must show.
-    let payload: Vec<u8> = (0..bytes as u64)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 16).to_le_bytes()[0])
-        .collect();
+    let payload: Vec<u8> =
+        (0..bytes as u64).map(|n| (n.wrapping_mul(2_654_435_761) >> 16).to_le_bytes()[0]).collect();
     stored(topic, |parts| parts.payload = payload.into())
 }
 
 /// A message as it may come from a table, past every check.
 pub(super) fn stored(topic: &str, change: impl FnOnce(&mut StoredParts)) -> OutboxMessage {
-    let mut parts = StoredParts::new(
-        outbox_core::MessageId::new(),
-        topic,
-        Bytes::from_static(b"stored"),
-    );
+    let mut parts = StoredParts::new(outbox_core::MessageId::new(), topic, Bytes::from_static(b"stored"));
     change(&mut parts);
     OutboxMessage::stored(parts)
 }
@@ -100,10 +95,7 @@ pub(super) fn kind(result: &PublishResult) -> Option<PublishErrorKind> {
 
 /// Neither confirmed, nor the message's fault.
 pub(super) fn is_outage(result: &PublishResult) -> bool {
-    matches!(
-        kind(result),
-        Some(PublishErrorKind::Unavailable | PublishErrorKind::Unknown)
-    )
+    matches!(kind(result), Some(PublishErrorKind::Unavailable | PublishErrorKind::Unknown))
 }
 
 /// Publishes until it is confirmed, as a relay would that waits for a broker: resets after each unknown outcome.
@@ -135,20 +127,10 @@ pub(super) async fn holds_exactly<F: TransportFixture>(fixture: &F, topic: &str,
 
 /// Like `assert_eq`, without a megabyte of payload in its text.
 pub(super) fn assert_same(found: &Received, expected: &Received) {
-    let (size, start) = (
-        expected.payload.len(),
-        expected.payload.slice(..expected.payload.len().min(64)),
-    );
+    let (size, start) = (expected.payload.len(), expected.payload.slice(..expected.payload.len().min(64)));
     assert_eq!(found.payload.len(), size, "bytes of payload of {}", expected.id);
-    assert!(
-        found.payload == expected.payload,
-        "the payload of {} that begins with {start:?}",
-        expected.id
-    );
-    let short = |received: &Received| Received {
-        payload: Bytes::new(),
-        ..received.clone()
-    };
+    assert!(found.payload == expected.payload, "the payload of {} that begins with {start:?}", expected.id);
+    let short = |received: &Received| Received { payload: Bytes::new(), ..received.clone() };
     assert_eq!(short(found), short(expected));
 }
 

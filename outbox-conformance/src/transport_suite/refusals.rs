@@ -25,10 +25,7 @@ pub async fn missing_topology_is_retryable_and_heals<F: TransportFixture>(fixtur
             let expected = (position != 2).then_some(PublishErrorKind::Retryable);
             assert_eq!(kind(result), expected, "message {position}: {result:?}");
             if let Err(error) = result {
-                assert!(
-                    error.to_string().contains(&missing),
-                    "the text names the topic: {error}"
-                );
+                assert!(error.to_string().contains(&missing), "the text names the topic: {error}");
             }
         }
     }
@@ -44,19 +41,10 @@ pub async fn an_oversized_message_is_rejected_alone<F: TransportFixture>(fixture
         return;
     };
     let topic = fixture.topic("sizes");
-    let batch = [
-        text(&topic, "before"),
-        large(&topic, size),
-        text(&topic, "after"),
-        large(&topic, size * 2),
-    ];
+    let batch = [text(&topic, "before"), large(&topic, size), text(&topic, "after"), large(&topic, size * 2)];
     let results = fixture.transport().publish(&batch).await;
     let rejected = Some(PublishErrorKind::Rejected);
-    assert_eq!(
-        results.iter().map(kind).collect::<Vec<_>>(),
-        [None, rejected, None, rejected],
-        "{results:?}"
-    );
+    assert_eq!(results.iter().map(kind).collect::<Vec<_>>(), [None, rejected, None, rejected], "{results:?}");
     holds_exactly(&*fixture, &topic, &[batch[0].clone(), batch[2].clone()]).await;
     publish_all(&*fixture.transport(), &[text(&topic, "later")]).await;
 }
@@ -89,17 +77,9 @@ pub async fn a_stored_message_cannot_inject<F: TransportFixture>(fixture: Arc<F>
         accepted.sort_by_key(|message| *message.id());
         accepted.dedup_by_key(|message| *message.id());
     }
-    let neighbours = accepted
-        .iter()
-        .filter(|message| message.payload().starts_with(b"neighbour"));
-    assert!(
-        neighbours.count() >= hostile.len(),
-        "a neighbour was not confirmed"
-    );
-    let here: Vec<OutboxMessage> = accepted
-        .into_iter()
-        .filter(|m| m.topic().as_str() == topic)
-        .collect();
+    let neighbours = accepted.iter().filter(|message| message.payload().starts_with(b"neighbour"));
+    assert!(neighbours.count() >= hostile.len(), "a neighbour was not confirmed");
+    let here: Vec<OutboxMessage> = accepted.into_iter().filter(|m| m.topic().as_str() == topic).collect();
     holds_exactly(&*fixture, &topic, &here).await;
     all_confirmed(&transport.publish(&[text(&topic, "afterwards")]).await, 1);
 }
@@ -118,12 +98,8 @@ fn hostile(topic: &str, id: MessageId) -> Vec<OutboxMessage> {
         named(&format!("{topic}.>")),
         named(&format!(".{topic}")),
         named(&"t".repeat(70_000)),
-        stored(topic, |parts| {
-            parts.ordering_key = Some(OrderingKey::stored(&inject))
-        }),
-        stored(topic, |parts| {
-            parts.ordering_key = Some(OrderingKey::stored("k\0"))
-        }),
+        stored(topic, |parts| parts.ordering_key = Some(OrderingKey::stored(&inject))),
+        stored(topic, |parts| parts.ordering_key = Some(OrderingKey::stored("k\0"))),
         stored(topic, |parts| parts.event_type = Some(inject.as_str().into())),
         stored(topic, |parts| parts.aggregate_id = Some(inject.as_str().into())),
         stored(topic, |parts| parts.aggregate_type = Some("a\nb".into())),

@@ -68,12 +68,8 @@ pub async fn each_message_gets_its_own_result<F: TransportFixture>(fixture: Arc<
         let kinds: Vec<_> = results.iter().map(kind).collect();
         assert_eq!(kinds, expected, "round {round}: {results:?}");
     }
-    let good: Vec<OutboxMessage> = batch
-        .into_iter()
-        .zip(&expected)
-        .filter(|(_, kind)| kind.is_none())
-        .map(|(good, _)| good)
-        .collect();
+    let good: Vec<OutboxMessage> =
+        batch.into_iter().zip(&expected).filter(|(_, kind)| kind.is_none()).map(|(good, _)| good).collect();
     if fixture.transport().capabilities().dedup_window.is_some() {
         holds_exactly(&*fixture, &topic, &good).await;
     } else {
@@ -85,18 +81,12 @@ pub async fn each_message_gets_its_own_result<F: TransportFixture>(fixture: Arc<
 /// With pipelined order: behind a message that failed, nothing of its key is accepted, and other keys go on.
 pub async fn a_failed_message_stops_its_key<F: TransportFixture>(fixture: Arc<F>) {
     let (transport, topic) = (fixture.transport(), fixture.topic("stopped"));
-    let bad = fixture
-        .oversized()
-        .filter(|_| transport.capabilities().pipelined_order);
+    let bad = fixture.oversized().filter(|_| transport.capabilities().pipelined_order);
     let Some(size) = offered("pipelined order with a limit of size", bad) else {
         return;
     };
-    let of_key = |key: &str, n: usize| {
-        builder(&topic, format!("{key}{n}"))
-            .ordering_key(key)
-            .build()
-            .unwrap()
-    };
+    let of_key =
+        |key: &str, n: usize| builder(&topic, format!("{key}{n}")).ordering_key(key).build().unwrap();
     let mut bad = large(&topic, size).into_parts();
     bad.ordering_key = of_key("a", 0).ordering_key().cloned();
     let mut batch: Vec<OutboxMessage> = (0..10).flat_map(|n| [of_key("a", n), of_key("b", n)]).collect();
@@ -170,12 +160,8 @@ pub async fn a_reset_costs_other_calls_at_most_certainty<F: TransportFixture>(fi
     for call in calls {
         confirmed.extend(call.await.unwrap());
     }
-    let found: Vec<String> = fixture
-        .read_back(&topic)
-        .await
-        .into_iter()
-        .map(|received| received.id)
-        .collect();
+    let found: Vec<String> =
+        fixture.read_back(&topic).await.into_iter().map(|received| received.id).collect();
     for id in confirmed {
         assert!(found.contains(&id), "{id} was confirmed and is not there");
     }

@@ -13,37 +13,22 @@ pub async fn confirmed_messages_are_read_back_in_key_order<F: TransportFixture>(
     for round in 0..12 {
         for key in 0..8 {
             let topic = &topics[key % 2];
-            messages.push(
-                builder(topic, format!("{key}/{round}"))
-                    .ordering_key(key)
-                    .build()
-                    .unwrap(),
-            );
+            messages.push(builder(topic, format!("{key}/{round}")).ordering_key(key).build().unwrap());
         }
         messages.push(text(&topics[0], format!("free/{round}")));
     }
     publish_all(&*fixture.transport(), &messages).await;
     for topic in &topics {
-        let sent: Vec<OutboxMessage> = messages
-            .iter()
-            .filter(|m| m.topic().as_str() == topic)
-            .cloned()
-            .collect();
+        let sent: Vec<OutboxMessage> =
+            messages.iter().filter(|m| m.topic().as_str() == topic).cloned().collect();
         holds_exactly(&*fixture, topic, &sent).await;
         let found = fixture.read_back(topic).await;
         for key in (0..8).map(|key| key.to_string()) {
             let of_key = |received: &&Received| received.key.as_ref() == Some(&key);
-            let ids: Vec<String> = found
-                .iter()
-                .filter(of_key)
-                .map(|received| received.id.clone())
-                .collect();
+            let ids: Vec<String> = found.iter().filter(of_key).map(|received| received.id.clone()).collect();
             let expected: Vec<Received> = sent.iter().map(Received::from).collect();
-            let expected: Vec<String> = expected
-                .iter()
-                .filter(of_key)
-                .map(|received| received.id.clone())
-                .collect();
+            let expected: Vec<String> =
+                expected.iter().filter(of_key).map(|received| received.id.clone()).collect();
             assert_eq!(ids, expected, "order of key {key} in {topic}");
         }
     }
@@ -70,18 +55,11 @@ pub async fn every_field_travels_unchanged<F: TransportFixture>(fixture: Arc<F>)
             .aggregate("a".repeat(255), "i".repeat(255))
             .build()
             .unwrap(),
-        plain()
-            .ordering_key("\u{1F980}".repeat(128))
-            .event_type("bestellt/\u{fc}")
-            .build()
-            .unwrap(),
+        plain().ordering_key("\u{1F980}".repeat(128)).event_type("bestellt/\u{fc}").build().unwrap(),
         plain()
             .header("tenant", "acme")
             .header("Mixed-CASE", "\u{1F980} caf\u{e9}")
-            .header(
-                "traceparent",
-                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            )
+            .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
             .header("punctuation", "a: b; \"c\", 'd' \\ {e} %20 =?utf-8?")
             .header("!#$%&'*+-.^_`|~", "a token may look like this")
             .header("n".repeat(127), "v")

@@ -26,27 +26,12 @@ impl PrivateServer {
     pub(crate) async fn launch(config: &str) -> Option<Self> {
         Command::new("nats-server").arg("-v").output().ok()?;
         let directory = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let path = directory.path().join("server.conf");
         std::fs::write(&path, config.replace("$DIR", directory.path().to_str().unwrap())).unwrap();
-        let arguments = [
-            "-c",
-            path.to_str().unwrap(),
-            "-a",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-        ];
-        let server = Self {
-            port,
-            arguments: arguments.map(str::to_owned).into(),
-            directory,
-            child: Mutex::new(None),
-        };
+        let arguments = ["-c", path.to_str().unwrap(), "-a", "127.0.0.1", "-p", &port.to_string()];
+        let server =
+            Self { port, arguments: arguments.map(str::to_owned).into(), directory, child: Mutex::new(None) };
         server.start().await;
         Some(server)
     }
@@ -62,13 +47,7 @@ impl PrivateServer {
     fn signal(&self, name: &str) {
         let child = self.child.lock().unwrap();
         let pid = child.as_ref().unwrap().id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
     /// Waits for the greeting that a server sends when it is ready for clients, which is after it has read its streams.
@@ -78,19 +57,13 @@ impl PrivateServer {
             if let Ok(stream) = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await {
                 let mut greeting = [0; 4];
                 let mut stream = stream;
-                if tokio::io::AsyncReadExt::read_exact(&mut stream, &mut greeting)
-                    .await
-                    .is_ok()
+                if tokio::io::AsyncReadExt::read_exact(&mut stream, &mut greeting).await.is_ok()
                     && &greeting == b"INFO"
                 {
                     return;
                 }
             }
-            assert!(
-                Instant::now() < deadline,
-                "nats-server in {:?} does not start",
-                self.directory.path()
-            );
+            assert!(Instant::now() < deadline, "nats-server in {:?} does not start", self.directory.path());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -36,11 +36,7 @@ pub(crate) async fn client(url: &str) -> Option<jetstream::Context> {
 }
 
 pub(crate) async fn create_stream(jetstream: &jetstream::Context, name: &str) {
-    let config = Config {
-        name: name.to_owned(),
-        subjects: vec![format!("{name}.>")],
-        ..Config::default()
-    };
+    let config = Config { name: name.to_owned(), subjects: vec![format!("{name}.>")], ..Config::default() };
     jetstream.create_stream(config).await.unwrap();
 }
 
@@ -73,10 +69,7 @@ fn received(headers: &HeaderMap, payload: Bytes) -> Received {
         .map(|(name, values)| {
             assert_eq!(values.len(), 1, "{name} is there twice");
             let name = name.to_string();
-            let value = verbatim
-                .get(&name)
-                .cloned()
-                .unwrap_or_else(|| values[0].to_string());
+            let value = verbatim.get(&name).cloned().unwrap_or_else(|| values[0].to_string());
             (name, value)
         })
         .collect();
@@ -85,9 +78,7 @@ fn received(headers: &HeaderMap, payload: Bytes) -> Received {
     assert_eq!(one("ce-specversion").as_deref(), Some("1.0"));
     assert_eq!(one("ce-source").as_deref(), Some("outbox"));
     let ours = |name: &str| {
-        ["ce-", "outbox-", "Nats-", "content-type"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+        ["ce-", "outbox-", "Nats-", "content-type"].iter().any(|prefix| name.starts_with(prefix))
     };
     Received {
         id: one("Nats-Msg-Id").unwrap(),
@@ -98,11 +89,7 @@ fn received(headers: &HeaderMap, payload: Bytes) -> Received {
         aggregate_id: one("ce-subject"),
         correlation_id: one("ce-correlationid"),
         content_type: one("content-type").unwrap(),
-        headers: all
-            .iter()
-            .filter(|(name, _)| !ours(name))
-            .map(|(n, v)| (n.clone(), v.clone()))
-            .collect(),
+        headers: all.iter().filter(|(name, _)| !ours(name)).map(|(n, v)| (n.clone(), v.clone())).collect(),
         payload,
     }
 }
@@ -113,12 +100,7 @@ impl NatsFixture {
         create_stream(&jetstream, &name).await;
         let url_of_transport = format!("{url}?stream={name}{parameters}");
         let transport = Arc::new(NatsTransport::connect(&url_of_transport).await.unwrap());
-        Some(Self {
-            url,
-            name,
-            transport,
-            server,
-        })
+        Some(Self { url, name, transport, server })
     }
 
     fn missing(&self) -> String {
@@ -162,12 +144,7 @@ impl TransportFixture for NatsFixture {
 
     fn oversized(&self) -> Option<usize> {
         // With the headers it is too much, without them it is not: the server counts both.
-        Some(
-            self.transport
-                .capabilities()
-                .max_payload
-                .expect("it was learned from the server"),
-        )
+        Some(self.transport.capabilities().max_payload.expect("it was learned from the server"))
     }
 
     fn with_secret(secret: &str) -> Option<(Arc<dyn Transport>, Vec<String>)> {

@@ -15,29 +15,19 @@ use crate::fixture::{client, create_stream, read_stream, unique};
 use crate::proxy::Proxy;
 
 fn messages(topic: &str, count: usize) -> Vec<OutboxMessage> {
-    let message = |n| {
-        OutboxMessage::bytes(topic, format!("m{n}"))
-            .unwrap()
-            .build()
-            .unwrap()
-    };
+    let message = |n| OutboxMessage::bytes(topic, format!("m{n}")).unwrap().build().unwrap();
     (0..count).map(message).collect()
 }
 
 fn kinds(results: &[Result<(), PublishError>]) -> Vec<Option<PublishErrorKind>> {
-    results
-        .iter()
-        .map(|result| result.as_ref().err().map(PublishError::kind))
-        .collect()
+    results.iter().map(|result| result.as_ref().err().map(PublishError::kind)).collect()
 }
 
 /// A server of its own for each case here: they fill streams and count connections.
 async fn on_a_server<Fut: Future<Output = ()>>(config: &str, case: impl FnOnce(PrivateServer) -> Fut) {
     if let Some(server) = started("nats-server", PrivateServer::launch(config).await) {
         let limit = Duration::from_secs(60);
-        tokio::time::timeout(limit, case(server))
-            .await
-            .expect("the case did not end in a minute");
+        tokio::time::timeout(limit, case(server)).await.expect("the case did not end in a minute");
     }
 }
 
@@ -70,31 +60,12 @@ async fn the_stream_of_the_url_is_created_and_then_left_alone() {
         assert_eq!(kinds(&nats.publish(&batch).await), [None, None]);
         assert_eq!(nats.capabilities().dedup_window, Some(Duration::from_secs(600)));
         let js = client(&server.url()).await.unwrap();
-        let config = js
-            .get_stream("ORDERS")
-            .await
-            .unwrap()
-            .cached_info()
-            .config
-            .clone();
+        let config = js.get_stream("ORDERS").await.unwrap().cached_info().config.clone();
         assert_eq!(config.subjects, ["orders.>", "billing.*"]);
-        assert_eq!(
-            (config.storage, config.discard),
-            (stream::StorageType::File, stream::DiscardPolicy::New)
-        );
-        let other = transport(&format!(
-            "{}?stream=ORDERS&create=true&subjects=other",
-            server.url()
-        ))
-        .await;
+        assert_eq!((config.storage, config.discard), (stream::StorageType::File, stream::DiscardPolicy::New));
+        let other = transport(&format!("{}?stream=ORDERS&create=true&subjects=other", server.url())).await;
         other.check().await.unwrap();
-        let kept = js
-            .get_stream("ORDERS")
-            .await
-            .unwrap()
-            .cached_info()
-            .config
-            .clone();
+        let kept = js.get_stream("ORDERS").await.unwrap().cached_info().config.clone();
         assert_eq!(kept.subjects, ["orders.>", "billing.*"]);
     })
     .await;
@@ -131,17 +102,11 @@ async fn a_server_without_jetstream_is_retryable_and_says_so() {
         let nats = transport(&server.url()).await;
         let error = nats.check().await.unwrap_err();
         assert_eq!(error.kind(), PublishErrorKind::Retryable);
-        assert_eq!(
-            error.to_string(),
-            "JetStream is not enabled on this server or for this account"
-        );
+        assert_eq!(error.to_string(), "JetStream is not enabled on this server or for this account");
         let results = nats.publish(&messages("orders", 3)).await;
         assert_eq!(kinds(&results), [Some(PublishErrorKind::Retryable); 3]);
         let text = results[0].as_ref().unwrap_err().to_string();
-        assert!(
-            text.starts_with("no JetStream stream takes subject \"orders\""),
-            "{text}"
-        );
+        assert!(text.starts_with("no JetStream stream takes subject \"orders\""), "{text}");
     })
     .await;
 }
@@ -154,20 +119,11 @@ async fn a_core_subscriber_is_no_stream() {
         core.flush().await.unwrap();
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
-                core.publish(request.reply.unwrap(), "{\"thanks\":true}".into())
-                    .await
-                    .unwrap();
+                core.publish(request.reply.unwrap(), "{\"thanks\":true}".into()).await.unwrap();
             }
         });
-        let results = transport(&server.url())
-            .await
-            .publish(&messages("orders", 2))
-            .await;
-        assert_eq!(
-            kinds(&results),
-            [Some(PublishErrorKind::Unknown); 2],
-            "{results:?}"
-        );
+        let results = transport(&server.url()).await.publish(&messages("orders", 2)).await;
+        assert_eq!(kinds(&results), [Some(PublishErrorKind::Unknown); 2], "{results:?}");
     })
     .await;
 }
@@ -201,19 +157,9 @@ async fn a_message_above_the_limit_of_the_stream_is_rejected() {
         let js = client(&server.url()).await.unwrap();
         stream_with(&js, "SMALL", |config| config.max_message_size = 1000).await;
         let mut batch = messages("SMALL.x", 2);
-        batch.insert(
-            1,
-            OutboxMessage::bytes("SMALL.x", vec![0; 2000])
-                .unwrap()
-                .build()
-                .unwrap(),
-        );
+        batch.insert(1, OutboxMessage::bytes("SMALL.x", vec![0; 2000]).unwrap().build().unwrap());
         let results = transport(&server.url()).await.publish(&batch).await;
-        assert_eq!(
-            kinds(&results),
-            [None, Some(PublishErrorKind::Rejected), None],
-            "{results:?}"
-        );
+        assert_eq!(kinds(&results), [None, Some(PublishErrorKind::Rejected), None], "{results:?}");
     })
     .await;
 }
@@ -229,18 +175,10 @@ async fn a_subject_without_permission_is_retryable_and_named() {
         let admin = async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
         let js = jetstream::new(admin.connect(server.url()).await.unwrap());
         create_stream(&js, "ORDERS").await;
-        let nats = transport(&format!(
-            "nats://app:app@127.0.0.1:{}?publish_timeout=1s",
-            server.port()
-        ))
-        .await;
+        let nats = transport(&format!("nats://app:app@127.0.0.1:{}?publish_timeout=1s", server.port())).await;
         let batch = [messages("ORDERS.open", 1), messages("ORDERS.Secret", 1)].concat();
         let results = nats.publish(&batch).await;
-        assert_eq!(
-            kinds(&results),
-            [None, Some(PublishErrorKind::Retryable)],
-            "{results:?}"
-        );
+        assert_eq!(kinds(&results), [None, Some(PublishErrorKind::Retryable)], "{results:?}");
         let wrong = transport(&format!("nats://app:c4nary@127.0.0.1:{}", server.port())).await;
         let error = wrong.publish(&batch).await.remove(0).unwrap_err();
         assert_eq!(error.kind(), PublishErrorKind::Unavailable);
@@ -261,11 +199,7 @@ async fn a_message_whose_confirmation_was_cut_is_published_once() {
             let batch = messages("CUT.x", 20);
             proxy.cut_answers(true);
             let results = nats.publish(&batch).await;
-            assert_eq!(
-                kinds(&results),
-                [Some(PublishErrorKind::Unknown); 20],
-                "round {round}: {results:?}"
-            );
+            assert_eq!(kinds(&results), [Some(PublishErrorKind::Unknown); 20], "round {round}: {results:?}");
             nats.reset().await;
             proxy.cut_answers(false);
             assert_eq!(kinds(&nats.publish(&batch).await), [None; 20]);
@@ -318,23 +252,10 @@ async fn a_consumer_decodes_what_was_published() {
             .unwrap();
         let nats = transport(&server.url()).await;
         assert_eq!(kinds(&nats.publish(std::slice::from_ref(&message)).await), [None]);
-        let consumer = js
-            .get_stream(&name)
-            .await
-            .unwrap()
-            .create_consumer(pull::Config::default())
-            .await
-            .unwrap();
-        let delivery = consumer
-            .fetch()
-            .max_messages(1)
-            .messages()
-            .await
-            .unwrap()
-            .next()
-            .await
-            .unwrap()
-            .unwrap();
+        let consumer =
+            js.get_stream(&name).await.unwrap().create_consumer(pull::Config::default()).await.unwrap();
+        let delivery =
+            consumer.fetch().max_messages(1).messages().await.unwrap().next().await.unwrap().unwrap();
         assert_eq!(outbox_nats::decode(&delivery.message).unwrap(), message);
     })
     .await;
@@ -343,22 +264,10 @@ async fn a_consumer_decodes_what_was_published() {
 #[tokio::test]
 async fn an_unreachable_broker_is_no_error_of_the_construction() {
     let nats = transport("nats://127.0.0.1:1").await;
-    assert_eq!(
-        kinds(&nats.publish(&messages("x", 2)).await),
-        [Some(PublishErrorKind::Unavailable); 2]
-    );
+    assert_eq!(kinds(&nats.publish(&messages("x", 2)).await), [Some(PublishErrorKind::Unavailable); 2]);
     let error = nats.check().await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("NATS can't be reached at 127.0.0.1:1: "),
-        "{error}"
-    );
-    assert!(
-        NatsTransport::connect("nats://127.0.0.1:1?timeout=1s")
-            .await
-            .is_err()
-    );
+    assert!(error.to_string().starts_with("NATS can't be reached at 127.0.0.1:1: "), "{error}");
+    assert!(NatsTransport::connect("nats://127.0.0.1:1?timeout=1s").await.is_err());
 }
 
 #[tokio::test]
@@ -376,10 +285,7 @@ async fn calls_that_queue_behind_a_failing_attempt_share_its_failure() {
             assert_eq!(kinds(&results), [Some(PublishErrorKind::Unavailable)]);
         }
         let took = begun.elapsed();
-        assert!(
-            took < Duration::from_secs(4),
-            "20 attempts one after the other: {took:?}"
-        );
+        assert!(took < Duration::from_secs(4), "20 attempts one after the other: {took:?}");
     })
     .await;
 }

@@ -33,11 +33,7 @@ impl Proxy {
                 tokio::spawn(answer(from_server, to_client, cuts.clone()));
             }
         });
-        Self {
-            port,
-            cuts_answers,
-            open,
-        }
+        Self { port, cuts_answers, open }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -51,12 +47,7 @@ impl Proxy {
                 tokio::task::yield_now().await;
             }
         };
-        let found = || {
-            format!(
-                "{} connections, expected {count}",
-                self.open.load(Ordering::SeqCst)
-            )
-        };
+        let found = || format!("{} connections, expected {count}", self.open.load(Ordering::SeqCst));
         tokio::time::timeout(Duration::from_secs(10), reached)
             .await
             .unwrap_or_else(|_| panic!("{}", found()));

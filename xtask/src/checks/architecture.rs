@@ -35,13 +35,7 @@ const DRIVERS: [&str; 16] = [
 fn allowed(name: &str, folder: &str) -> Option<Vec<&'static str>> {
     let core = vec!["outbox-core"];
     let libraries = || {
-        let rest = [
-            "outbox-core",
-            "outbox-sql",
-            "outbox-memory",
-            "outbox-relay",
-            "outbox-conformance",
-        ];
+        let rest = ["outbox-core", "outbox-sql", "outbox-memory", "outbox-relay", "outbox-conformance"];
         [&rest[..], &STORES, &BROKERS].concat()
     };
     match name {
@@ -71,20 +65,9 @@ pub(crate) fn architecture(sh: &Shell) -> Result<()> {
     let members = members()?;
     let mut findings = dependencies_that_are_not_allowed(&members);
     for name in WITHOUT_DRIVERS {
-        let tree = [
-            "tree",
-            "-e",
-            "normal",
-            "-p",
-            name,
-            "--all-features",
-            "--prefix",
-            "none",
-        ];
+        let tree = ["tree", "-e", "normal", "-p", name, "--all-features", "--prefix", "none"];
         let tree = cargo(sh, &tree).quiet().read()?;
-        let drivers = tree
-            .lines()
-            .filter(|line| DRIVERS.iter().any(|driver| line.starts_with(driver)));
+        let drivers = tree.lines().filter(|line| DRIVERS.iter().any(|driver| line.starts_with(driver)));
         findings.extend(drivers.map(|line| format!("{name} pulls in {line}")));
     }
     none_of(&findings)?;
@@ -96,23 +79,11 @@ fn members() -> Result<Vec<Member>> {
     let root = root();
     let packages = metadata()?.packages;
     let member = |package: cargo_metadata::Package| {
-        let folder = package
-            .manifest_path
-            .parent()
-            .context("a manifest is in a folder")?;
+        let folder = package.manifest_path.parent().context("a manifest is in a folder")?;
         let folder = folder.as_std_path().strip_prefix(&root)?.display().to_string();
-        let local = package
-            .dependencies
-            .into_iter()
-            .filter(|dependency| dependency.path.is_some());
-        let uses = local
-            .map(|dependency| (dependency.name, dependency.kind))
-            .collect();
-        Ok(Member {
-            name: package.name.to_string(),
-            folder,
-            uses,
-        })
+        let local = package.dependencies.into_iter().filter(|dependency| dependency.path.is_some());
+        let uses = local.map(|dependency| (dependency.name, dependency.kind)).collect();
+        Ok(Member { name: package.name.to_string(), folder, uses })
     };
     packages.into_iter().map(member).collect()
 }
@@ -122,9 +93,7 @@ fn dependencies_that_are_not_allowed(members: &[Member]) -> Vec<String> {
     let mut findings = Vec::new();
     for Member { name, folder, uses } in members {
         let Some(allowed) = allowed(name, folder) else {
-            findings.push(format!(
-                "{name} has no place in the architecture: give it one in xtask"
-            ));
+            findings.push(format!("{name} has no place in the architecture: give it one in xtask"));
             continue;
         };
         for (used, kind) in uses {
@@ -160,20 +129,14 @@ mod tests {
         let nats = |used, kind| findings("outbox-nats", "outbox-nats", used, kind);
         assert!(nats("outbox-core", Normal).is_empty());
         assert!(nats("outbox-conformance", Development).is_empty());
-        assert_eq!(
-            nats("outbox-sqlx", Normal),
-            ["outbox-nats must not depend on outbox-sqlx"]
-        );
+        assert_eq!(nats("outbox-sqlx", Normal), ["outbox-nats must not depend on outbox-sqlx"]);
         assert_eq!(nats("outbox-sqlx", Development).len(), 1);
         assert_eq!(nats("outbox-relay", Normal).len(), 1);
     }
 
     #[test]
     fn a_crate_without_a_place_is_found() {
-        assert_eq!(
-            findings("outbox-new", "outbox-new", "outbox-core", DependencyKind::Normal).len(),
-            1
-        );
+        assert_eq!(findings("outbox-new", "outbox-new", "outbox-core", DependencyKind::Normal).len(), 1);
         assert!(findings("new", "examples/new", "outbox", DependencyKind::Normal).is_empty());
     }
 }

@@ -18,9 +18,7 @@ pub(crate) fn dependencies(sh: &Shell, steps: &mut Steps, no_install: bool) -> R
 
     // The list of advisories is in a repository that can't be reached from everywhere. Where it is out of reach,
     // nothing is known, and that is what is said; where it is not, a finding fails.
-    let fetch = cargo(sh, &["deny", "--all-features", "fetch", "db"])
-        .ignore_stdout()
-        .ignore_stderr();
+    let fetch = cargo(sh, &["deny", "--all-features", "fetch", "db"]).ignore_stdout().ignore_stderr();
     if steps.step("advisories: fetch", || Ok(fetch.run().is_ok()))? {
         let check = ["deny", "--all-features", "check", "advisories", "--disable-fetch"];
         steps.run("advisories", cargo(sh, &check))

@@ -42,10 +42,7 @@ fn targets(text: &str) -> Vec<String> {
         let elsewhere = ["://", "mailto:", "::"].iter().any(|mark| target.contains(mark));
         !elsewhere && !target.starts_with('#')
     };
-    Parser::new(text)
-        .filter_map(destination)
-        .filter(is_file)
-        .collect()
+    Parser::new(text).filter_map(destination).filter(is_file).collect()
 }
 
 fn leads_somewhere(folder: &Path, target: &str) -> bool {

@@ -21,13 +21,11 @@ pub(crate) fn statements(sh: &Shell) -> Result<()> {
         };
         places.entry(owner.to_owned()).or_default().push(file.to_owned());
     }
-    let adapter = |owner: &str| STORES.contains(&owner) || owner.starts_with("benches/");
-    let wrong = places
-        .iter()
-        .filter(|(owner, files)| files.len() > 1 || !adapter(owner));
-    let findings: Vec<_> = wrong
-        .map(|(owner, files)| format!("{owner} vouches for SQL in {}", files.join(", ")))
-        .collect();
+    // A bare loop to compare with has its own SQL by its nature, and ships to nobody.
+    places.retain(|owner, _| !owner.starts_with("benches/"));
+    let wrong = places.iter().filter(|(owner, files)| files.len() > 1 || !STORES.contains(&owner.as_str()));
+    let findings: Vec<_> =
+        wrong.map(|(owner, files)| format!("{owner} vouches for SQL in {}", files.join(", "))).collect();
     none_of(&findings).context("only an adapter vouches for SQL, and in one file")?;
     eprintln!("{} crates vouch for SQL, each in one file", places.len());
     Ok(())

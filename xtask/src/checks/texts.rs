@@ -29,9 +29,7 @@ pub(crate) fn texts(sh: &Shell) -> Result<()> {
             findings.push(format!("{}: redirects cargo to another registry", path.display()));
         }
     }
-    if !files
-        .iter()
-        .any(|(path, text)| path.as_os_str() == "README.md" && text.contains("cargo xtask test"))
+    if !files.iter().any(|(path, text)| path.as_os_str() == "README.md" && text.contains("cargo xtask test"))
     {
         findings.push("README.md: does not say how to run the tests (cargo xtask test)".to_owned());
     }
@@ -51,14 +49,11 @@ fn names_a_machine(line: &str, checkout: &str) -> bool {
 
 /// The hosts of the web addresses in a line.
 fn hosts(line: &str) -> impl Iterator<Item = &str> {
-    line.split("://")
-        .skip(1)
-        .zip(line.split("://"))
-        .filter_map(|(rest, before)| {
-            let web = before.ends_with("http") || before.ends_with("https");
-            let end = |c: char| !(c.is_alphanumeric() || ".-".contains(c));
-            rest.split(end).next().filter(|_| web)
-        })
+    line.split("://").skip(1).zip(line.split("://")).filter_map(|(rest, before)| {
+        let web = before.ends_with("http") || before.ends_with("https");
+        let end = |c: char| !(c.is_alphanumeric() || ".-".contains(c));
+        rest.split(end).next().filter(|_| web)
+    })
 }
 
 fn is_private(host: &str) -> bool {

@@ -62,15 +62,10 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .collect();
     versions.sort_unstable();
-    let bins = versions
-        .iter()
-        .rev()
-        .map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
+    let bins =
+        versions.iter().rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
     folders.extend(bins);
-    folders
-        .into_iter()
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    folders.into_iter().map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 pub(crate) fn is_root() -> bool {

@@ -34,14 +34,7 @@ pub(crate) fn up() -> Result<Vec<Running>> {
     for service in missing {
         let url = private::start(service)?;
         let version = service.ask(&url)?;
-        running.push(
-            Found {
-                url,
-                version,
-                origin: "started",
-            }
-            .announce(service),
-        );
+        running.push(Found { url, version, origin: "started" }.announce(service));
     }
     Ok(running)
 }
@@ -74,9 +67,7 @@ pub(crate) fn status() -> Result<()> {
 fn needed() -> impl Iterator<Item = &'static Service> {
     let root = root();
     let exists = move |name: &&str| root.join(name).join("Cargo.toml").exists();
-    SERVICES
-        .iter()
-        .filter(move |service| service.used_by.iter().any(&exists))
+    SERVICES.iter().filter(move |service| service.used_by.iter().any(&exists))
 }
 
 struct Found {
@@ -93,14 +84,8 @@ impl Found {
             // The only refusal is a URL that can have no password.
             let _ = shown.set_password(Some("***"));
         }
-        eprintln!(
-            "{:<10} {:<10} {:<26} {shown}",
-            service.name, self.origin, self.version
-        );
-        Running {
-            variable: service.variable,
-            url: self.url.into(),
-        }
+        eprintln!("{:<10} {:<10} {:<26} {shown}", service.name, self.origin, self.version);
+        Running { variable: service.variable, url: self.url.into() }
     }
 }
 
@@ -111,11 +96,7 @@ fn find(service: &Service) -> Result<Option<Found>> {
         let version = service
             .ask(&url)
             .with_context(|| format!("{} is set, but that server can't be used", service.variable))?;
-        return Ok(Some(Found {
-            url,
-            version,
-            origin: "named",
-        }));
+        return Ok(Some(Found { url, version, origin: "named" }));
     }
     let usual = || found(service, Url::parse(service.usual).ok()?, "usual port");
     let private = || found(service, private::recorded(service)?, "private");

@@ -26,11 +26,7 @@ pub(crate) fn recorded(service: &Service) -> Option<Url> {
 /// Starts a server with a fresh data directory at a free port, and waits until it answers.
 pub(crate) fn start(service: &Service) -> Result<Url> {
     stop(service)?;
-    let user = if is_root() {
-        install::user(service.private.user)
-    } else {
-        None
-    };
+    let user = if is_root() { install::user(service.private.user) } else { None };
     let data = data_folder(service, user)?;
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let url = Url::parse(&service.private.url.replace("{port}", &port.to_string()))?;
@@ -44,11 +40,7 @@ pub(crate) fn start(service: &Service) -> Result<Url> {
             command.arg(word.replace("{data}", data).replace("{port}", &port.to_string()));
         }
         let output = File::options().create(true).append(true).open(&log)?;
-        command
-            .current_dir(&data)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
+        command.current_dir(&data).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         if let Some((user, group)) = user {
             command.uid(user).gid(group);
         }
@@ -58,20 +50,11 @@ pub(crate) fn start(service: &Service) -> Result<Url> {
     File::create(&log)?;
     if !service.private.prepare.is_empty() {
         let status = command(service.private.prepare)?.status()?;
-        ensure!(
-            status.success(),
-            "{} failed:\n{}",
-            service.private.prepare[0],
-            tail(&log)
-        );
+        ensure!(status.success(), "{} failed:\n{}", service.private.prepare[0], tail(&log));
     }
     // A group of its own: an interrupted test run leaves the server alone.
     let mut server = command(service.private.serve)?.process_group(0).spawn()?;
-    let record = Record {
-        pid: server.id(),
-        url: url.clone(),
-        data,
-    };
+    let record = Record { pid: server.id(), url: url.clone(), data };
     record.save(service.name)?;
     wait_for(service, &url, &mut server)
         .with_context(|| format!("{} does not start:\n{}", service.name, tail(&log)))?;

@@ -27,10 +27,7 @@ pub(crate) fn postgres(url: &Url) -> Result<String> {
         stream.read_exact(&mut head)?;
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]).saturating_sub(4);
         let body = read(&mut stream, length as usize)?;
-        let fields: Vec<_> = body
-            .split(|byte| *byte == 0)
-            .map(String::from_utf8_lossy)
-            .collect();
+        let fields: Vec<_> = body.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
         match head[0] {
             b'R' if body.starts_with(&[0; 4]) => {}
             b'R' if url.password().is_some() => return Ok(version),
@@ -54,10 +51,7 @@ pub(crate) fn postgres(url: &Url) -> Result<String> {
 pub(crate) fn mysql(url: &Url) -> Result<String> {
     let mut stream = connect(url, 3306)?;
     let (_, greeting) = mysql_packet(&mut stream)?;
-    ensure!(
-        greeting.first() == Some(&10),
-        "not MySQL or MariaDB, or it refuses this host"
-    );
+    ensure!(greeting.first() == Some(&10), "not MySQL or MariaDB, or it refuses this host");
     let version = greeting[1..].split(|byte| *byte == 0).next().unwrap_or_default();
     let version = String::from_utf8_lossy(version).replace("5.5.5-", "");
     let version = match version.split_once("-MariaDB") {
@@ -91,10 +85,7 @@ pub(crate) fn mysql(url: &Url) -> Result<String> {
     }
     match answer.first() {
         Some(0) => Ok(version),
-        Some(0xff) => bail!(
-            "it says: {}",
-            String::from_utf8_lossy(answer.get(9..).unwrap_or_default())
-        ),
+        Some(0xff) => bail!("it says: {}", String::from_utf8_lossy(answer.get(9..).unwrap_or_default())),
         _ => bail!("it does not accept an empty password for this user"),
     }
 }
@@ -141,9 +132,7 @@ pub(crate) fn amqp(url: &Url) -> Result<String> {
     ensure!(head[0] == 1 && length < 65_536, "not AMQP 0-9-1");
     let start = String::from_utf8_lossy(&read(&mut stream, length as usize)?).into_owned();
     // A long string in the table of server properties: the key, `S`, four bytes of length, the text.
-    let version = start
-        .split_once("\u{7}versionS\0\0\0")
-        .map(|(_, rest)| &rest[1..]);
+    let version = start.split_once("\u{7}versionS\0\0\0").map(|(_, rest)| &rest[1..]);
     let version = version.map(|text| text.split(|c: char| c != '.' && !c.is_ascii_digit()).next());
     Ok(format!("RabbitMQ {}", version.flatten().unwrap_or_default()))
 }
@@ -159,11 +148,7 @@ fn connect(url: &Url, port: u16) -> Result<TcpStream> {
 }
 
 fn user(url: &Url, default: &str) -> String {
-    let name = if url.username().is_empty() {
-        default
-    } else {
-        url.username()
-    };
+    let name = if url.username().is_empty() { default } else { url.username() };
     name.to_owned()
 }
 
@@ -172,10 +157,7 @@ fn database(url: &Url) -> Option<&str> {
 }
 
 fn read(stream: &mut TcpStream, length: usize) -> Result<Vec<u8>> {
-    ensure!(
-        length < 1 << 20,
-        "an answer of {length} bytes is not of this protocol"
-    );
+    ensure!(length < 1 << 20, "an answer of {length} bytes is not of this protocol");
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes)?;
     Ok(bytes)

@@ -52,9 +52,6 @@ fn command_line(pid: u32) -> Option<String> {
         return Some(String::from_utf8_lossy(&line).into_owned());
     }
     let sh = shell().ok()?;
-    let ps = sh
-        .cmd("ps")
-        .args(["-ww", "-o", "args=", "-p"])
-        .arg(pid.to_string());
+    let ps = sh.cmd("ps").args(["-ww", "-o", "args=", "-p"]).arg(pid.to_string());
     ps.quiet().ignore_stderr().read().ok()
 }

@@ -39,14 +39,12 @@ pub(crate) struct Private {
 impl Service {
     /// Asks the server at a URL for its version.
     pub(crate) fn ask(&self, url: &Url) -> Result<String> {
-        (self.probe)(url).map_err(
-            |error| match error.downcast_ref::<io::Error>().map(io::Error::kind) {
-                Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::UnexpectedEof) => {
-                    anyhow!("something listens there, but it does not answer as {}", self.name)
-                }
-                _ => error,
-            },
-        )
+        (self.probe)(url).map_err(|error| match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::UnexpectedEof) => {
+                anyhow!("something listens there, but it does not answer as {}", self.name)
+            }
+            _ => error,
+        })
     }
 }
 
@@ -126,16 +124,7 @@ pub(crate) static SERVICES: [Service; 5] = [
             packages: &["nats-server"],
             user: "nats",
             prepare: &[],
-            serve: &[
-                "nats-server",
-                "-a",
-                "127.0.0.1",
-                "-p",
-                "{port}",
-                "-js",
-                "-sd",
-                "{data}",
-            ],
+            serve: &["nats-server", "-a", "127.0.0.1", "-p", "{port}", "-js", "-sd", "{data}"],
             stop: "TERM",
             url: "nats://127.0.0.1:{port}",
         },

@@ -112,7 +112,8 @@ impl Database {
 
     /// Neither deferred nor dead: no message was tried in vain.
     pub(crate) fn assert_nothing_failed(&self) {
-        let counts = "SELECT (SELECT count(*) FROM outbox_deferred), (SELECT count(*) FROM outbox_dead_letters)";
+        let counts =
+            "SELECT (SELECT count(*) FROM outbox_deferred), (SELECT count(*) FROM outbox_dead_letters)";
         assert_eq!(self.query(counts), [["0", "0"]], "rows that are deferred, and dead");
     }
 }
