@@ -43,7 +43,7 @@ enum Task {
 enum ServicesTask {
     /// Uses what answers at the usual ports and starts the rest; prints the variables for a shell
     ///
-    /// `eval "$(cargo xtask services up)"` exports them. OUTBOX_TEST_<NAME>_URL names a server of your own;
+    /// `eval "$(cargo xtask services up)"` exports them. `OUTBOX_TEST_<NAME>_URL` names a server of your own;
     /// OUTBOX_SERVICES=private starts private ones in any case.
     Up,
     /// Stops what `up` started, and deletes its data

@@ -86,7 +86,7 @@ mod tests {
             "https://docs.rs/sqlx and http://127.0.0.1:8222/varz",
             "nats://10.0.0.8:4222 is an example of a cluster",
             "GET https://example.org/home/index.html",
-            "examples/work/main.rs",
+            "examples/home/main.rs",
         ] {
             assert!(!names_a_machine(line, "/checkout/outbox"), "{line}");
         }
