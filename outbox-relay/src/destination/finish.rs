@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outbox_core::{PublishError, StoreError};
+use outbox_core::{PublishError, Seq, StoreError};
 use tokio::time::Instant;
 
 use super::Destination;
@@ -29,10 +29,8 @@ impl Destination {
                     Err(error) => {
                         self.shared.health.failed(&error);
                         self.read_not_before = now + self.read_pauses.next();
-                        match job {
-                            Job::Look(look) => self.reader.failed(look),
-                            Job::Held { keys } => self.queue.fetch_failed(&keys),
-                            Job::Holds { .. } => {}
+                        if let Job::Held { keys } = job {
+                            self.queue.fetch_failed(&keys);
                         }
                     }
                 }
@@ -135,21 +133,31 @@ impl Destination {
 
     pub(super) fn found(&mut self, job: Job, found: Found, now: Instant) {
         match (job, found) {
-            (Job::Look(look), Found::Rows { claim, holds }) => {
+            // What was read may overtake an earlier message of its key that was committed meanwhile: it is read again,
+            // from there on.
+            (Job::Look(Look::Fresh { .. }), Found::Rows { behind, .. })
+                if self.reader.goes_back(&behind, &self.queue) =>
+            {
+                self.poller.look_now(now);
+            }
+            (Job::Look(look), Found::Rows { claim, holds, .. }) => {
                 self.queue.take_holds(holds);
                 let last = claim.rows.last().map(|row| (row.seq, row.due_position));
                 let rows = claim.rows.len();
-                let admitted =
-                    claim.rows.into_iter().map(|row| self.queue.admit(row)).filter(|new| *new).count();
-                match look {
-                    Look::Fresh { .. } => {
-                        self.reader.fresh_read(last.map(|(seq, _)| seq), claim.more);
-                        if rows > 0 { self.poller.found_rows(now) } else { self.poller.found_nothing(now) }
-                    }
-                    Look::Due { .. } => {
-                        self.reader.due_read(last.and_then(|(_, due)| due), admitted, claim.more, now);
-                    }
-                    _ => self.shared.counters.late_commits.add(admitted),
+                let new: Vec<Seq> = claim
+                    .rows
+                    .into_iter()
+                    .filter_map(|row| {
+                        let seq = row.seq;
+                        self.queue.admit(row).then_some(seq)
+                    })
+                    .collect();
+                if let Look::Due { .. } = look {
+                    self.reader.due_read(last.and_then(|(_, due)| due), new.len(), claim.more, now);
+                } else {
+                    self.shared.counters.late_commits.add(self.reader.late(new.into_iter()));
+                    self.reader.fresh_read(last.map(|(seq, _)| seq), claim.more);
+                    if rows > 0 { self.poller.found_rows(now) } else { self.poller.found_nothing(now) }
                 }
             }
             (Job::Held { keys }, Found::Rows { claim, .. }) => {
@@ -157,10 +165,14 @@ impl Destination {
             }
             (Job::Holds { shards }, Found::Holds(holds)) => self.gain(shards, holds, now),
             (Job::Look(Look::Sweep { .. }), Found::Seqs(seqs)) => {
-                self.reader.swept(&seqs, &self.queue, now);
+                if self.reader.swept(&seqs, &self.queue, now) {
+                    self.poller.look_now(now);
+                }
             }
             (Job::Look(Look::Backstop { .. }), Found::Seqs(seqs)) => {
-                self.reader.backstop_read(&seqs, &self.queue, now);
+                if self.reader.backstop_read(&seqs, &self.queue, now) {
+                    self.poller.look_now(now);
+                }
             }
             (_, Found::Mark(mark)) => self.reader.marked(mark, now),
             (_, Found::Over(over)) => self.reader.mark_is_over(over, now),

@@ -9,7 +9,9 @@ use super::queue::Queue;
 ///
 /// * The **cursor** is a short cut: fresh rows are read forward from it, never from the start of the table.
 /// * The **sweep** looks at what lies between the low mark and the cursor: rows that became visible after a later one
-///   had been read. It compares numbers and reads only what is not in memory.
+///   had been read. It compares numbers with what is in memory; if one is missing, the cursor goes back to it.
+/// * **Each read with keys is followed by such a look**, before anything of it is taken: whoever committed the message
+///   that was read may have committed an earlier one of its key, below the cursor, since the last look.
 /// * The **low mark** moves once no transaction is left that could commit below it and one more sweep has run.
 /// * The **backstop** looks at the whole table, a page at a time, whatever is believed about it: restored dumps, reset
 ///   sequences, prepared transactions.
@@ -17,6 +19,8 @@ use super::queue::Queue;
 pub(crate) struct Reader {
     config: ReaderConfig,
     cursor: Seq,
+    /// The furthest that the cursor has been: what is read for the first time below it is late.
+    furthest: Seq,
     /// Set when the cursor goes back while a read is under way, whose end must then not move it forward.
     rewound: bool,
     /// Whether the last look forward found the end.
@@ -27,8 +31,6 @@ pub(crate) struct Reader {
     sweep_at: Instant,
     backstop: Option<Seq>,
     backstop_at: Instant,
-    /// What a sweep found that is not in memory.
-    missing: Vec<Seq>,
     due_after: Option<DuePosition>,
     due_at: Option<Instant>,
     due_check_at: Instant,
@@ -64,13 +66,26 @@ struct Sweep {
 /// A read to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Look {
-    Fresh { after: Seq },
-    Missing { seqs: Vec<Seq> },
+    /// With `low`, also the numbers from there to the cursor, if there are keys among the rows.
+    Fresh {
+        after: Seq,
+        low: Option<Seq>,
+    },
     Mark,
-    MarkOver { mark: LateCommitMark },
-    Sweep { after: Seq, upto: Seq },
-    Backstop { after: Seq, upto: Seq },
-    Due { after: Option<DuePosition> },
+    MarkOver {
+        mark: LateCommitMark,
+    },
+    Sweep {
+        after: Seq,
+        upto: Seq,
+    },
+    Backstop {
+        after: Seq,
+        upto: Seq,
+    },
+    Due {
+        after: Option<DuePosition>,
+    },
     NextDue,
     Requests,
 }
@@ -86,6 +101,7 @@ impl Reader {
     pub(crate) fn new(config: ReaderConfig, now: Instant) -> Self {
         Self {
             cursor: 0,
+            furthest: 0,
             rewound: false,
             at_end: false,
             low: 0,
@@ -94,7 +110,6 @@ impl Reader {
             sweep_at: now + config.sweep_interval,
             backstop: None,
             backstop_at: now + config.backstop_interval,
-            missing: Vec::new(),
             due_after: None,
             due_at: None,
             due_check_at: now,
@@ -107,9 +122,9 @@ impl Reader {
     /// what they find of the gained shard would overtake the earlier rows that are only now read.
     pub(crate) fn rewind(&mut self, now: Instant) {
         self.cursor = 0;
+        self.furthest = 0;
         self.sweep = None;
         self.backstop = None;
-        self.missing.clear();
         self.rewound = true;
         self.at_end = false;
         self.due_after = None;
@@ -120,7 +135,7 @@ impl Reader {
     /// Whether everything that was visible and due has been read.
     pub(crate) fn is_at_end(&self, now: Instant) -> bool {
         let none_due = self.due_at.is_none_or(|at| at > now) && self.due_check_at > now;
-        self.at_end && self.missing.is_empty() && none_due
+        self.at_end && none_due
     }
 
     pub(crate) fn falls_due(&mut self, at: Instant) {
@@ -128,12 +143,7 @@ impl Reader {
     }
 
     /// The look back or aside that is due now, if any; forward looks are up to the poller.
-    pub(crate) fn next_look(&mut self, now: Instant, room: usize, room_for_due: usize) -> Option<Look> {
-        if !self.missing.is_empty() && room > 0 {
-            let rest = self.missing.split_off(self.missing.len().min(room));
-            let seqs = std::mem::replace(&mut self.missing, rest);
-            return Some(Look::Missing { seqs });
-        }
+    pub(crate) fn next_look(&mut self, now: Instant, room_for_due: usize) -> Option<Look> {
         if room_for_due > 0 && self.due_at.is_some_and(|at| at <= now) {
             return Some(Look::Due { after: self.due_after });
         }
@@ -180,8 +190,15 @@ impl Reader {
         Look::Sweep { after, upto }
     }
 
-    pub(crate) fn cursor(&self) -> Seq {
-        self.cursor
+    /// Forward from the cursor.
+    pub(crate) fn look_forward(&self) -> Look {
+        let may_be_late = self.config.late_commits && self.low < self.cursor;
+        Look::Fresh { after: self.cursor, low: may_be_late.then_some(self.low) }
+    }
+
+    /// How many of these rows, which were not known before, a later one had been read before.
+    pub(crate) fn late(&self, seqs: impl Iterator<Item = Seq>) -> usize {
+        seqs.filter(|seq| *seq <= self.furthest).count()
     }
 
     /// Every fresh row up to this place that was visible has been read since the last rewind.
@@ -217,6 +234,7 @@ impl Reader {
         }
         if let Some(last) = last {
             self.cursor = self.cursor.max(last);
+            self.furthest = self.furthest.max(last);
         }
         self.at_end = !more;
     }
@@ -234,9 +252,24 @@ impl Reader {
         self.start_sweep(now);
     }
 
-    /// A page of a sweep was read. Returns how many late commits it found.
-    pub(crate) fn swept(&mut self, seqs: &[Seq], queue: &Queue, now: Instant) -> usize {
-        let found = self.look_for_missing(seqs, queue);
+    /// Goes back to the first of these rows below the cursor that is not in memory, and says whether there is one.
+    ///
+    /// Going back, and not reading just those rows: they were seen at different times, and between two of them an
+    /// earlier message of the same key may have come that only the later look would have found.
+    pub(crate) fn goes_back(&mut self, seqs: &[Seq], queue: &Queue) -> bool {
+        let cursor = self.cursor;
+        let is_late = |seq: &&Seq| **seq <= cursor && !queue.knows(RowId::fresh(**seq));
+        let Some(first) = seqs.iter().find(is_late) else {
+            return false;
+        };
+        self.cursor = first - 1;
+        self.at_end = false;
+        true
+    }
+
+    /// A page of a sweep was read. Says whether it found a late commit.
+    pub(crate) fn swept(&mut self, seqs: &[Seq], queue: &Queue, now: Instant) -> bool {
+        let found = self.goes_back(seqs, queue);
         let Some(sweep) = &mut self.sweep else {
             return found;
         };
@@ -257,8 +290,9 @@ impl Reader {
         found
     }
 
-    pub(crate) fn backstop_read(&mut self, seqs: &[Seq], queue: &Queue, now: Instant) -> usize {
-        let found = self.look_for_missing(seqs, queue);
+    /// A page of the backstop was read. Says whether it found a row that nobody had.
+    pub(crate) fn backstop_read(&mut self, seqs: &[Seq], queue: &Queue, now: Instant) -> bool {
+        let found = self.goes_back(seqs, queue);
         if seqs.len() >= self.config.page {
             self.backstop = seqs.last().copied();
             self.backstop_at = now + BACKSTOP_PAGE_INTERVAL;
@@ -270,16 +304,6 @@ impl Reader {
             self.due_check_at = now;
         }
         found
-    }
-
-    fn look_for_missing(&mut self, seqs: &[Seq], queue: &Queue) -> usize {
-        let before = self.missing.len();
-        let cursor = self.cursor;
-        let is_late = |seq: &&Seq| **seq <= cursor && !queue.knows(RowId::fresh(**seq));
-        self.missing.extend(seqs.iter().filter(is_late));
-        self.missing.sort_unstable();
-        self.missing.dedup();
-        self.missing.len() - before
     }
 
     pub(crate) fn due_read(&mut self, last: Option<DuePosition>, admitted: usize, more: bool, now: Instant) {
@@ -307,13 +331,5 @@ impl Reader {
 
     pub(crate) fn requests_read(&mut self, full: bool, now: Instant) {
         self.requests_at = if full { now } else { now + self.config.requests_interval };
-    }
-
-    /// A read failed: whatever it was, it is done again.
-    pub(crate) fn failed(&mut self, look: Look) {
-        if let Look::Missing { seqs } = look {
-            self.missing.extend(seqs);
-            self.missing.sort_unstable();
-        }
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use outbox_core::{Scope, ShardSet};
 use tokio::time::Instant;
 
-use super::reader::Look;
 use super::work::{Job, ReadOrder};
 use super::{Destination, FETCH_KEYS, PROBE_MESSAGES, SETTLE_ROWS, SWEEP_PAGE, work};
 use crate::breaker::Permission;
@@ -113,11 +112,11 @@ impl Destination {
                 return Some(Job::Held { keys });
             }
         }
-        if let Some(look) = self.reader.next_look(now, room, self.room_for_due()) {
+        if let Some(look) = self.reader.next_look(now, self.room_for_due()) {
             return Some(Job::Look(look));
         }
         if room > 0 && self.poller.next_look() <= now {
-            return Some(Job::Look(Look::Fresh { after: self.reader.cursor() }));
+            return Some(Job::Look(self.reader.look_forward()));
         }
         if room > 0 && self.queue.wants_fetch() {
             let keys = self.queue.start_fetch(FETCH_KEYS, self.reader.read_upto());

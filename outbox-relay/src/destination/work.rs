@@ -25,7 +25,12 @@ pub(crate) enum Job {
 /// What a read found.
 #[derive(Debug)]
 pub(crate) enum Found {
-    Rows { claim: Claim, holds: Vec<KeyHold> },
+    /// `behind`: what could be seen between the low mark and the cursor, after the rows had been read.
+    Rows {
+        claim: Claim,
+        holds: Vec<KeyHold>,
+        behind: Vec<Seq>,
+    },
     Seqs(Vec<Seq>),
     Mark(LateCommitMark),
     Over(bool),
@@ -64,8 +69,7 @@ pub(crate) async fn read(order: ReadOrder) -> Event {
 async fn look(order: &ReadOrder) -> Result<Found, StoreError> {
     let ReadOrder { store, scope, limit, max_bytes, page, .. } = order;
     let source = match &order.job {
-        Job::Look(Look::Fresh { after }) => ClaimSource::Fresh { after: *after },
-        Job::Look(Look::Missing { seqs }) => ClaimSource::Exact { seqs: seqs.clone() },
+        Job::Look(Look::Fresh { after, .. }) => ClaimSource::Fresh { after: *after },
         Job::Look(Look::Due { after }) => ClaimSource::Due { after: *after },
         Job::Held { keys } => ClaimSource::Held { keys: keys.clone(), after: 0 },
         Job::Look(Look::Sweep { after, upto } | Look::Backstop { after, upto }) => {
@@ -94,7 +98,22 @@ async fn look(order: &ReadOrder) -> Result<Found, StoreError> {
             holds = store.holds(scope, Some(&keys), keys.len()).await?;
         }
     }
-    Ok(Found::Rows { claim, holds })
+    let mut behind = Vec::new();
+    if let Job::Look(Look::Fresh { after, low: Some(low) }) = &order.job
+        && claim.rows.iter().any(|row| row.message.ordering_key().is_some())
+    {
+        let mut from = *low;
+        loop {
+            let seqs = store.scan(scope, from, *after, *page).await?;
+            let full = seqs.len() >= *page;
+            from = seqs.last().copied().unwrap_or(from);
+            behind.extend(seqs);
+            if !full {
+                break;
+            }
+        }
+    }
+    Ok(Found::Rows { claim, holds, behind })
 }
 
 pub(crate) async fn settle(

@@ -111,7 +111,9 @@ async fn a_read_that_began_before_a_settle_brings_nothing_back() {
 async fn a_late_commit_below_the_cursor_is_found_by_the_sweep() {
     let store = MemoryStore::new();
     let broker = plain_broker();
-    let relay = relay(&store, &broker).await;
+    let relay = Relay::shared(Arc::new(store.clone()), Arc::new(broker.clone()))
+        .configure(|config| config.backstop_interval = Duration::from_secs(24 * 3600));
+    let relay = start(relay).await;
     let mut slow = store.begin();
     slow.enqueue(&unkeyed(0));
     store.enqueue_all(&[unkeyed(1)]);

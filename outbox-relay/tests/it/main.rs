@@ -9,5 +9,6 @@ mod faults;
 mod gate;
 mod harness;
 mod interleavings;
+mod late_commits;
 mod policies;
 mod simulation;
