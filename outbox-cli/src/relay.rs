@@ -11,13 +11,12 @@ use crate::signals::{Signals, Wish};
 
 pub(crate) async fn run(common: &Common, options: &RelayOptions, output: &mut Output) -> Result<ExitCode> {
     let config = common.config(options.transport.as_deref())?;
-    let scheme = config.transport.url.as_deref().and_then(|url| url.split(':').next());
-    let mut counters = match scheme {
-        // There the messages go to standard output, and nothing else may stand between them.
-        Some("stdout") => Output::new(std::io::stderr(), common.json),
-        _ => std::mem::replace(output, Output::new(std::io::sink(), common.json)),
-    };
-    if scheme == Some("memory") {
+    let url = config.transport.url.as_deref().unwrap_or_default();
+    let scheme = url.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    let mut aside = Output::new(std::io::stderr(), common.json);
+    // To stdout: the messages go, and nothing else may stand between them.
+    let counters = if scheme == "stdout" { &mut aside } else { output };
+    if scheme == "memory" {
         tracing::warn!(
             "memory: is a broker that nobody reads from: messages count as delivered and are gone"
         );

@@ -28,14 +28,18 @@ const COLUMNS: [(&str, &str); 13] = [
 /// splitting costs nothing.
 const BYTES: usize = 4 * 1024 * 1024;
 
+/// Rows in one statement at most, where each row has parameters of its own. With powers of two there are few texts, which
+/// stay prepared, instead of one for each number of rows: preparing one costs a round trip, and giving it up again may
+/// hold up the next statement.
+const MOST_ROWS: usize = 1 << (TEXTS - 1);
+const TEXTS: usize = 9;
+
 /// Turns messages into `INSERT`s: of one row each, or of many.
 #[derive(Debug, Clone)]
 pub struct InsertStatements {
     dialect: Dialect,
-    /// The text for one row.
-    one: Arc<str>,
-    /// PostgreSQL: the text for any number of rows. The others: its beginning.
-    many: Arc<str>,
+    /// PostgreSQL: the text for one row, and that for any number of rows. The others: the texts for 1, 2, 4, 8 … rows.
+    texts: Arc<[Arc<str>]>,
 }
 
 impl InsertStatements {
@@ -44,15 +48,15 @@ impl InsertStatements {
     pub fn new(dialect: Dialect, names: &TableNames) -> Self {
         let table = names.table(dialect, Table::Messages);
         let head = format!("INSERT INTO {table} ({})", names_of_columns());
-        let one = format!("{head} VALUES {}", tuple(dialect));
-        let many = match dialect {
-            Dialect::Postgres => format!("{head} {}", select_from_arrays()),
-            Dialect::MySql | Dialect::Sqlite => format!("{head} VALUES "),
+        let rows = |count| format!("{head} VALUES {}", vec![tuple(dialect); count].join(", ")).into();
+        let texts = match dialect {
+            Dialect::Postgres => vec![rows(1), format!("{head} {}", select_from_arrays()).into()],
+            Dialect::MySql | Dialect::Sqlite => (0..TEXTS).map(|power| rows(1 << power)).collect(),
         };
-        Self { dialect, one: one.into(), many: many.into() }
+        Self { dialect, texts: texts.into() }
     }
 
-    /// The statements that insert these messages in their order: one, unless they exceed what one statement may carry.
+    /// The statements that insert these messages in their order: as few as one statement's limits allow.
     ///
     /// Run them in this order, in the caller's transaction.
     #[must_use]
@@ -61,12 +65,9 @@ impl InsertStatements {
     }
 
     fn split<'m>(&self, mut rest: &'m [OutboxMessage]) -> impl Iterator<Item = &'m [OutboxMessage]> {
-        let rows = match self.dialect {
-            // An array is one parameter.
-            Dialect::Postgres => usize::MAX,
-            Dialect::MySql => 65_535 / COLUMNS.len(),
-            Dialect::Sqlite => 32_766 / COLUMNS.len(),
-        };
+        // An array is one parameter, however long it is.
+        let arrays = self.dialect == Dialect::Postgres;
+        let rows = if arrays { usize::MAX } else { MOST_ROWS };
         std::iter::from_fn(move || {
             let mut bytes = 0;
             let fits = |message: &&OutboxMessage| {
@@ -74,8 +75,9 @@ impl InsertStatements {
                 bytes <= BYTES
             };
             // A message that is larger than a part goes alone.
-            let count = rest.iter().take(rows).take_while(fits).count().max(1).min(rest.len());
-            let (part, after) = rest.split_at(count);
+            let count = rest.iter().take(rows).take_while(fits).count().max(1);
+            let count = if arrays { count } else { 1 << count.ilog2() };
+            let (part, after) = rest.split_at(count.min(rest.len()));
             rest = after;
             (!part.is_empty()).then_some(part)
         })
@@ -83,12 +85,11 @@ impl InsertStatements {
 
     fn statement<'m>(&self, messages: &'m [OutboxMessage]) -> Statement<'m> {
         match (messages, self.dialect) {
-            ([message], _) => Statement::new(&self.one, values(message, self.dialect)),
-            (_, Dialect::Postgres) => Statement::new(&self.many, arrays(messages)),
+            ([message], _) => Statement::new(&self.texts[0], values(message, self.dialect)),
+            (_, Dialect::Postgres) => Statement::new(&self.texts[1], arrays(messages)),
             (_, Dialect::MySql | Dialect::Sqlite) => {
-                let tuples = vec![tuple(self.dialect); messages.len()].join(", ");
                 let values = messages.iter().flat_map(|message| values(message, self.dialect)).collect();
-                Statement::once(format!("{}{tuples}", self.many), values)
+                Statement::new(&self.texts[messages.len().ilog2() as usize], values)
             }
         }
     }
@@ -226,27 +227,26 @@ mod tests {
     }
 
     #[test]
-    fn many_rows_are_arrays_in_postgres_and_tuples_elsewhere() {
-        let messages = [message(1), message(2), message(3)];
+    fn many_rows_are_arrays_in_postgres_and_powers_of_two_elsewhere() {
+        let messages = vec![message(1); 1_003];
         let arrays = statements(Dialect::Postgres).for_messages(&messages);
         assert!(arrays.len() == 1 && arrays[0].reuse && arrays[0].values.len() == COLUMNS.len());
         for dialect in [Dialect::MySql, Dialect::Sqlite] {
-            let tuples = statements(dialect).for_messages(&messages);
-            assert!(tuples.len() == 1 && !tuples[0].reuse, "{dialect:?}");
-            assert_eq!(tuples[0].sql.matches('?').count(), 3 * COLUMNS.len());
-            assert_eq!(tuples[0].values.len(), 3 * COLUMNS.len());
+            let inserts = statements(dialect);
+            let tuples = inserts.for_messages(&messages);
+            let rows: Vec<_> = tuples.iter().map(|part| part.values.len() / COLUMNS.len()).collect();
+            assert_eq!(rows, [256, 256, 256, 128, 64, 32, 8, 2, 1], "{dialect:?}");
+            for part in &tuples {
+                assert!(part.reuse && part.sql.matches('?').count() == part.values.len(), "{dialect:?}");
+            }
+            assert!(Arc::ptr_eq(&tuples[0].sql, &tuples[1].sql), "{dialect:?}");
         }
     }
 
     #[test]
     fn a_statement_keeps_to_the_limit_of_parameters() {
-        let messages = vec![message(1); 6_000];
-        for (dialect, limit) in [(Dialect::MySql, 65_535), (Dialect::Sqlite, 32_766)] {
-            let parts = statements(dialect).for_messages(&messages);
-            let parameters: Vec<_> = parts.iter().map(|part| part.values.len()).collect();
-            assert!(parameters.iter().all(|count| *count <= limit), "{dialect:?}: {parameters:?}");
-            assert_eq!(parameters.iter().sum::<usize>(), 6_000 * COLUMNS.len());
-        }
+        // SQLite has the lower one.
+        assert!(MOST_ROWS * COLUMNS.len() <= 32_766);
     }
 
     #[test]
@@ -286,16 +286,16 @@ mod tests {
         let names = TableNames::new(Some("app"), "b_").unwrap();
         let postgres = InsertStatements::new(Dialect::Postgres, &names);
         assert!(
-            postgres.one.starts_with(r#"INSERT INTO "app"."b_outbox_messages" (id, topic, "#),
+            postgres.texts[0].starts_with(r#"INSERT INTO "app"."b_outbox_messages" (id, topic, "#),
             "{}",
-            postgres.one
+            postgres.texts[0]
         );
-        assert!(postgres.one.contains(
+        assert!(postgres.texts[0].contains(
             "$10::text::json, $11::bytea, timestamptz 'epoch' + $12::int8 * interval '1 microsecond'"
         ));
         assert!(
-            postgres.many.contains("m.headers::json")
-                && postgres.many.contains("$13::int8[]) AS m(id, topic, ")
+            postgres.texts[1].contains("m.headers::json")
+                && postgres.texts[1].contains("$13::int8[]) AS m(id, topic, ")
         );
     }
 }

@@ -29,6 +29,9 @@ pub trait Backend: Database<Arguments: IntoArguments<Self>> + HasStatementCache 
     const SINGLE_WRITER: bool = false;
     /// Whether rows that nobody asks for are never sent.
     const STOPS_READING: bool = false;
+    /// Whether every statement stays prepared, also one that was made for a single use. To close one is a message that
+    /// the server does not answer; sqlx 0.9.0 leaves Nagle's algorithm on, and so the next statement waits for 40 ms.
+    const KEEPS_STATEMENTS: bool = false;
 
     /// Binds values.
     fn arguments(values: Vec<Value<'_>>) -> Result<Self::Arguments, BoxDynError>;

@@ -9,7 +9,7 @@ pub(crate) fn query<DB: Backend>(
     statement: Statement<'_>,
 ) -> Result<Query<'static, DB, DB::Arguments>, sqlx::Error> {
     let arguments = DB::arguments(statement.values).map_err(sqlx::Error::Encode)?;
-    Ok(sqlx::query_with(safe(statement.sql), arguments).persistent(statement.reuse))
+    Ok(sqlx::query_with(safe(statement.sql), arguments).persistent(statement.reuse || DB::KEEPS_STATEMENTS))
 }
 
 /// The only place that vouches for SQL text which is not a constant of this crate: `outbox-sql` makes it from constants

@@ -1,6 +1,7 @@
 //! The service as a process: orders by HTTP, events on its standard output, an end by SIGTERM.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test states what it expects")]
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::TcpStream;

@@ -17,15 +17,14 @@ use outbox::relay::{Relay, RetryPolicy};
 use outbox::sqlx::SqliteStore;
 
 use crate::report::Report;
-use crate::shop::Shop;
+use crate::shop::{Placed, Shop};
 
 const ORDERS: u32 = 10_000;
 
-// One thread is enough: SQLite does its work on threads of its own.
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let shop = Shop::open(&folder.path().join("shop.db")).await?;
+    let mut shop = Shop::open(&folder.path().join("shop.db")).await?;
 
     // The tables of the outbox, in the database of the shop. In production: `outbox migrate`.
     let store = SqliteStore::new(shop.pool());
@@ -38,8 +37,11 @@ async fn main() -> Result<()> {
     retry.schedule = [10, 50, 250].map(Duration::from_millis).to_vec();
     let relay = Relay::new(store, broker.clone()).retry(retry).start().await?;
 
+    let mut rolled_back = 0;
     for number in 0..ORDERS {
-        shop.place_order(number).await?;
+        if shop.place_order(number).await? == Placed::Refused {
+            rolled_back += 1;
+        }
         // A relay in the same process can be woken after a commit (`relay.waker().wake()`), and delivers a millisecond
         // later. With thousands of commits a second there is nothing to wake: it reads on as long as it finds something.
     }
@@ -49,6 +51,6 @@ async fn main() -> Result<()> {
     relay.shutdown().await?;
 
     let report = Report::compare(shop.pool(), &broker.delivered()).await?;
-    report.print()?;
+    report.print(rolled_back)?;
     report.verdict()
 }

@@ -4,8 +4,9 @@ use anyhow::Result;
 use outbox::sqlx::SqliteWriter;
 use outbox::{MessageId, OutboxMessage};
 use serde::{Deserialize, Serialize};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection, Sqlite, SqlitePool, Transaction};
 
 const CUSTOMERS: u32 = 100;
 
@@ -17,9 +18,18 @@ pub(crate) struct OrderPlaced {
     pub(crate) version: u32,
 }
 
+/// What has become of an order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    Committed,
+    Refused,
+}
+
 /// The business: it knows its own tables, and one thing of the outbox, the writer.
 pub(crate) struct Shop {
     pool: SqlitePool,
+    // It takes one order after the other, so one connection is enough, and is quicker than asking the pool each time.
+    connection: PoolConnection<Sqlite>,
     outbox: SqliteWriter,
 }
 
@@ -34,12 +44,11 @@ impl Shop {
         let pool = SqlitePool::connect_with(options).await?;
         sqlx::raw_sql(
             "CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER NOT NULL, version INTEGER NOT NULL, \
-                                  message BLOB NOT NULL, UNIQUE (customer, version));
-             CREATE TABLE refused (id INTEGER PRIMARY KEY)",
+                                  message BLOB NOT NULL, UNIQUE (customer, version))",
         )
         .execute(&pool)
         .await?;
-        Ok(Self { pool, outbox: SqliteWriter::new() })
+        Ok(Self { connection: pool.acquire().await?, pool, outbox: SqliteWriter::new() })
     }
 
     pub(crate) fn pool(&self) -> &SqlitePool {
@@ -48,7 +57,7 @@ impl Shop {
 
     /// Every tenth order is refused, after its event was written: the rollback takes both away. Some others fail the
     /// first time and are tried again from the start, as after a serialization failure or a deadlock.
-    pub(crate) async fn place_order(&self, number: u32) -> Result<()> {
+    pub(crate) async fn place_order(&mut self, number: u32) -> Result<Placed> {
         let fails_first = number % 97 == 1;
         if fails_first {
             self.write_order(number).await?.rollback().await?;
@@ -56,17 +65,16 @@ impl Shop {
         let tx = self.write_order(number).await?;
         if number % 10 == 3 {
             tx.rollback().await?;
-            sqlx::query("INSERT INTO refused (id) VALUES (?)").bind(number).execute(&self.pool).await?;
-        } else {
-            tx.commit().await?;
+            return Ok(Placed::Refused);
         }
-        Ok(())
+        tx.commit().await?;
+        Ok(Placed::Committed)
     }
 
     /// One transaction: the order and its event, both or neither.
-    async fn write_order(&self, order: u32) -> Result<Transaction<'static, Sqlite>> {
+    async fn write_order(&mut self, order: u32) -> Result<Transaction<'_, Sqlite>> {
         // IMMEDIATE: a transaction that reads first and writes then would fail if another had written in between.
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.connection.begin_with("BEGIN IMMEDIATE").await?;
         let customer = order % CUSTOMERS;
         let id = MessageId::new();
         let version: u32 = sqlx::query_scalar(

@@ -1,5 +1,7 @@
 //! The binary `outbox`, run as a shell runs it: a SQLite file, exit codes, what it prints and what it must not print.
 
+#![allow(clippy::unwrap_used, reason = "a test states what it expects")]
+
 mod shell;
 
 mod bad_input;

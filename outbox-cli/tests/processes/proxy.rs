@@ -1,6 +1,6 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 /// A hop between a relay and its database. It can hold back everything, as a network that hangs does, and it counts what
@@ -11,7 +11,8 @@ pub(crate) struct Proxy {
 }
 
 struct Shared {
-    server: Option<SocketAddr>,
+    server: SocketAddr,
+    hangs_up: AtomicBool,
     frozen: Mutex<bool>,
     thawed: Condvar,
     connections: AtomicUsize,
@@ -25,19 +26,12 @@ impl Proxy {
         let (authority, _) = rest.split_once('/').unwrap();
         let host = authority.rsplit('@').next().unwrap();
         let server = std::net::ToSocketAddrs::to_socket_addrs(host).unwrap().find(SocketAddr::is_ipv4);
-        Self::start(Some(server.unwrap()))
-    }
-
-    /// In front of nothing: whoever connects is hung up on.
-    pub(crate) fn before_nothing() -> Self {
-        Self::start(None)
-    }
-
-    fn start(server: Option<SocketAddr>) -> Self {
+        let server = server.unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             server,
+            hangs_up: AtomicBool::new(false),
             frozen: Mutex::new(false),
             thawed: Condvar::new(),
             connections: AtomicUsize::new(0),
@@ -48,8 +42,8 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 accepting.connections.fetch_add(1, Ordering::Relaxed);
-                if let (Ok(client), Some(server)) = (client, accepting.server) {
-                    accepting.connect(client, server);
+                if let (Ok(client), false) = (client, accepting.hangs_up.load(Ordering::Relaxed)) {
+                    accepting.connect(client);
                 }
             }
         });
@@ -75,6 +69,11 @@ impl Proxy {
         self.shared.thawed.notify_all();
     }
 
+    /// Whether whoever connects from now on is hung up on.
+    pub(crate) fn hang_up(&self, hang_up: bool) {
+        self.shared.hangs_up.store(hang_up, Ordering::Relaxed);
+    }
+
     /// Connections that were tried.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
@@ -87,8 +86,8 @@ impl Proxy {
 }
 
 impl Shared {
-    fn connect(self: &Arc<Self>, client: TcpStream, server: SocketAddr) {
-        let Ok(server) = TcpStream::connect(server) else { return };
+    fn connect(self: &Arc<Self>, client: TcpStream) {
+        let Ok(server) = TcpStream::connect(self.server) else { return };
         for stream in [&client, &server] {
             let _ = stream.set_nodelay(true);
         }

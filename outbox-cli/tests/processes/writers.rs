@@ -35,6 +35,19 @@ impl Writers {
         ));
     }
 
+    /// One program that writes many rows in one transaction, to keys of its own.
+    pub(crate) fn burst(database: &Database, rows: u64, keys: u64) {
+        database.execute(&format!(
+            "BEGIN;\n\
+             INSERT INTO audit SELECT md5('burst ' || n), 'burst key ' || n % {keys}, n, 'shop.orders', md5(n::text) \
+             FROM generate_series(1, {rows}) AS n;\n\
+             INSERT INTO outbox_messages (id, topic, ordering_key, payload) \
+             SELECT id::uuid, topic, ordering_key, decode(payload, 'hex') FROM audit WHERE ordering_key LIKE 'burst %' \
+             ORDER BY version;\n\
+             COMMIT;"
+        ));
+    }
+
     pub(crate) fn start(database: &Database, work: Work, seed: u64) -> Self {
         let count = database.kind.writers as u64;
         let child = |number: u64| {
@@ -60,11 +73,6 @@ impl Writers {
             let status = child.wait().unwrap();
             assert!(status.success(), "a writer failed: {}", std::fs::read_to_string(errors).unwrap());
         }
-    }
-
-    /// Whether one of them still writes.
-    pub(crate) fn are_busy(&mut self) -> bool {
-        self.children.iter_mut().any(|(child, _)| child.try_wait().unwrap().is_none())
     }
 
     /// What was committed.

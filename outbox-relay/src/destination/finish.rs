@@ -133,14 +133,11 @@ impl Destination {
 
     pub(super) fn found(&mut self, job: Job, found: Found, now: Instant) {
         match (job, found) {
-            // What was read may overtake an earlier message of its key that was committed meanwhile: it is read again,
-            // from there on.
-            (Job::Look(Look::Fresh { .. }), Found::Rows { behind, .. })
-                if self.reader.goes_back(&behind, &self.queue) =>
-            {
+            (_, Found::Late { first }) => {
+                self.reader.go_back(first);
                 self.poller.look_now(now);
             }
-            (Job::Look(look), Found::Rows { claim, holds, .. }) => {
+            (Job::Look(look), Found::Rows { claim, holds }) => {
                 self.queue.take_holds(holds);
                 let last = claim.rows.last().map(|row| (row.seq, row.due_position));
                 let rows = claim.rows.len();

@@ -10,6 +10,7 @@ mod entry;
 mod finish;
 mod handover;
 mod key;
+mod late;
 mod owned;
 mod pauses;
 mod queue;

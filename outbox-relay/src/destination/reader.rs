@@ -66,7 +66,7 @@ struct Sweep {
 /// A read to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// With `low`, also the numbers from there to the cursor, if there are keys among the rows.
+    /// With `low`, and if there are keys among the rows, also what was committed between there and the cursor.
     Fresh {
         after: Seq,
         low: Option<Seq>,
@@ -259,12 +259,17 @@ impl Reader {
     pub(crate) fn goes_back(&mut self, seqs: &[Seq], queue: &Queue) -> bool {
         let cursor = self.cursor;
         let is_late = |seq: &&Seq| **seq <= cursor && !queue.knows(RowId::fresh(**seq));
-        let Some(first) = seqs.iter().find(is_late) else {
-            return false;
-        };
-        self.cursor = first - 1;
+        let first = seqs.iter().find(is_late);
+        if let Some(first) = first {
+            self.go_back(*first);
+        }
+        first.is_some()
+    }
+
+    /// The next look forward begins with this row.
+    pub(crate) fn go_back(&mut self, first: Seq) {
+        self.cursor = self.cursor.min(first - 1);
         self.at_end = false;
-        true
     }
 
     /// A page of a sweep was read. Says whether it found a late commit.

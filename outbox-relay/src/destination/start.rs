@@ -1,11 +1,13 @@
 //! Work out: what is read, sent and settled next, and when to look again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_core::{Scope, ShardSet};
 use tokio::time::Instant;
 
+use super::reader::Look;
 use super::work::{Job, ReadOrder};
 use super::{Destination, FETCH_KEYS, PROBE_MESSAGES, SETTLE_ROWS, SWEEP_PAGE, work};
 use crate::breaker::Permission;
@@ -80,7 +82,12 @@ impl Destination {
         self.reader.begins();
         self.fetched_last = matches!(job, Job::Held { .. });
         self.shared.counters.reads.add(1);
+        let known = match job {
+            Job::Look(Look::Fresh { after, low: Some(low) }) => self.queue.known_between(low, after),
+            _ => HashSet::new(),
+        };
         self.tasks.spawn(work::read(ReadOrder {
+            known,
             store: Arc::clone(&self.shared.store),
             scope: Scope { shards: self.queue.reading(), topics: self.topics.clone() },
             job,

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use outbox_core::{
 };
 
 use super::entry::{Batch, Results, Settlement};
+use super::late::{self, Late};
 use super::reader::Look;
 
 /// A read, whatever asked for it.
@@ -25,11 +27,13 @@ pub(crate) enum Job {
 /// What a read found.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// `behind`: what could be seen between the low mark and the cursor, after the rows had been read.
     Rows {
         claim: Claim,
         holds: Vec<KeyHold>,
-        behind: Vec<Seq>,
+    },
+    /// Much was committed below the cursor since it passed: all of it is to be read, from this row on.
+    Late {
+        first: Seq,
     },
     Seqs(Vec<Seq>),
     Mark(LateCommitMark),
@@ -57,6 +61,8 @@ pub(crate) struct ReadOrder {
     pub(crate) max_held_keys: usize,
     /// Not all held keys are in memory: look up those of the rows that were read.
     pub(crate) look_up_holds: bool,
+    /// For a look forward: the fresh rows in memory between the low mark and the cursor.
+    pub(crate) known: HashSet<Seq>,
 }
 
 pub(crate) const REQUESTS_PER_READ: usize = 100;
@@ -87,7 +93,15 @@ async fn look(order: &ReadOrder) -> Result<Found, StoreError> {
         }
     };
     let request = ClaimRequest { scope: scope.clone(), source, limit: *limit, max_bytes: *max_bytes };
-    let claim = store.claim(&request).await?;
+    let mut claim = store.claim(&request).await?;
+    if let Job::Look(Look::Fresh { after, low: Some(low) }) = &order.job
+        && claim.rows.iter().any(|row| row.message.ordering_key().is_some())
+    {
+        match late::committed(order, *low, *after).await? {
+            Late::Rows(rows) => drop(claim.rows.splice(..0, rows)),
+            Late::Many { first } => return Ok(Found::Late { first }),
+        }
+    }
     let mut holds = Vec::new();
     if order.look_up_holds && !matches!(order.job, Job::Held { .. }) {
         let mut keys: Vec<_> =
@@ -98,22 +112,7 @@ async fn look(order: &ReadOrder) -> Result<Found, StoreError> {
             holds = store.holds(scope, Some(&keys), keys.len()).await?;
         }
     }
-    let mut behind = Vec::new();
-    if let Job::Look(Look::Fresh { after, low: Some(low) }) = &order.job
-        && claim.rows.iter().any(|row| row.message.ordering_key().is_some())
-    {
-        let mut from = *low;
-        loop {
-            let seqs = store.scan(scope, from, *after, *page).await?;
-            let full = seqs.len() >= *page;
-            from = seqs.last().copied().unwrap_or(from);
-            behind.extend(seqs);
-            if !full {
-                break;
-            }
-        }
-    }
-    Ok(Found::Rows { claim, holds, behind })
+    Ok(Found::Rows { claim, holds })
 }
 
 pub(crate) async fn settle(

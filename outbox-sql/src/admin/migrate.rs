@@ -23,6 +23,8 @@ impl Admin<'_> {
                 }
             }
         }
+        // Tables of a later version are not of this one.
+        self.check().await?;
         Ok(applied)
     }
 

@@ -61,7 +61,6 @@ impl Config {
     }
 
     /// Says itself where the configuration comes from.
-    #[must_use]
     pub fn sources() -> ConfigSources {
         ConfigSources::default()
     }

@@ -1,5 +1,7 @@
 //! The configuration-driven relay against a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test states what it expects")]
+
 #[cfg(all(feature = "config", feature = "memory", feature = "sqlx-postgres"))]
 mod postgres;
 #[cfg(all(

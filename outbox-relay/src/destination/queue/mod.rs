@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use outbox_core::{OrderingKey, RowId, ShardId, ShardSet};
+use outbox_core::{Lane, OrderingKey, RowId, Seq, ShardId, ShardSet};
 use tokio::time::Instant;
 
 use crate::destination::careful::Careful;
@@ -132,6 +132,12 @@ impl Queue {
 
     pub(crate) fn knows(&self, row: RowId) -> bool {
         self.known.contains(&row)
+    }
+
+    /// The fresh rows in memory with `after < seq <= upto`.
+    pub(crate) fn known_between(&self, after: Seq, upto: Seq) -> HashSet<Seq> {
+        let fresh = self.known.iter().filter(|row| row.lane == Lane::Fresh).map(|row| row.number);
+        fresh.filter(|seq| (after + 1..=upto).contains(seq)).collect()
     }
 
     pub(crate) fn has_sendable(&self) -> bool {
