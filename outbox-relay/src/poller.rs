@@ -14,6 +14,7 @@ pub(crate) struct Poller {
     config: PollConfig,
     pace: Pace,
     at: Instant,
+    looked: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +28,12 @@ enum Pace {
 /// Empty looks at one pace before it slows down: one second at the default busy interval, ten at the calm one.
 const LOOKS_PER_PACE: u32 = 10;
 
+/// Between looks that hints ask for: with a hint per commit there would be a look per commit.
+const HINT_INTERVAL: Duration = Duration::from_millis(1);
+
 impl Poller {
     pub(crate) fn new(config: PollConfig, now: Instant) -> Self {
-        Self { config, pace: Pace::Busy { looks: 0 }, at: now }
+        Self { config, pace: Pace::Busy { looks: 0 }, at: now, looked: None }
     }
 
     pub(crate) fn next_look(&self) -> Instant {
@@ -38,7 +42,7 @@ impl Poller {
 
     pub(crate) fn hinted(&mut self, now: Instant) {
         self.pace = Pace::Burst { next: Duration::from_millis(1) };
-        self.at = now;
+        self.at = self.looked.map_or(now, |looked| now.max(looked + HINT_INTERVAL));
     }
 
     /// Something happened that makes fresh rows likely or a look necessary.
@@ -47,11 +51,13 @@ impl Poller {
     }
 
     pub(crate) fn found_rows(&mut self, now: Instant) {
+        self.looked = Some(now);
         self.pace = Pace::Busy { looks: 0 };
         self.at = now;
     }
 
     pub(crate) fn found_nothing(&mut self, now: Instant) {
+        self.looked = Some(now);
         let PollConfig { busy, calm, idle } = self.config;
         let (interval, pace) = match self.pace {
             Pace::Burst { next } if next < busy => (next, Pace::Burst { next: next * 2 }),
@@ -92,6 +98,18 @@ mod tests {
         poller.found_rows(now);
         assert_eq!(poller.next_look(), now);
         assert_eq!(gaps(&mut poller, now, 1), [100]);
+    }
+
+    #[test]
+    fn a_hint_per_commit_is_not_a_look_per_commit() {
+        let now = Instant::now();
+        let mut poller = Poller::new(PollConfig::default(), now);
+        poller.found_nothing(now);
+        poller.hinted(now);
+        assert_eq!(poller.next_look(), now + Duration::from_millis(1));
+        let later = now + Duration::from_millis(5);
+        poller.hinted(later);
+        assert_eq!(poller.next_look(), later);
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Backend for Postgres {
     }
 
     fn examine(connections: &Connections<Self>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(pooler::warn(connections))
+        Box::pin(pooler::refuse(connections))
     }
 
     fn address(options: &PgConnectOptions) -> String {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use outbox_core::StoreError;
+use outbox_core::{StoreError, StoreErrorKind};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Postgres, Row};
 
@@ -16,7 +16,7 @@ impl PostgresStore {
     /// Whether a transaction pooler is in between: a program that gives every transaction another server connection.
     ///
     /// Through one, settings of a session, prepared statements and `LISTEN` are gone or belong to somebody else.
-    /// [`outbox_core::OutboxStore::check`] asks this once, and writes a warning to the log.
+    /// [`outbox_core::OutboxStore::check`] asks this once, and refuses with [`StoreErrorKind::Invalid`].
     ///
     /// # Errors
     ///
@@ -39,18 +39,25 @@ pub(super) async fn detect(connections: &Connections<Postgres>) -> Result<bool, 
     other.close().await;
     match found {
         Ok(survives) => Ok(!survives),
-        Err(sqlx::Error::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut => Ok(true),
+        // A server that is slow to answer looks the same, and is no reason to refuse it.
+        Err(sqlx::Error::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
+            tracing::warn!(
+                "PostgreSQL is slow to answer, or a pooler with a single connection is in between"
+            );
+            Ok(false)
+        }
         Err(error) => Err(store_error("check", error)),
     }
 }
 
-/// Looks for a pooler and says so in the log: sessions through one work by luck.
-pub(super) async fn warn(connections: &Connections<Postgres>) -> Result<(), StoreError> {
+/// Refuses to work through a pooler that was seen for certain: through one, a statement may run that another session
+/// has prepared under the same name.
+pub(super) async fn refuse(connections: &Connections<Postgres>) -> Result<(), StoreError> {
     if detect(connections).await? {
-        tracing::warn!(
-            "a transaction pooler is between the relay and PostgreSQL: planner settings, prepared statements and LISTEN \
-             do not work through it; give the store a URL that leads to the server itself or to a session pool"
-        );
+        let text = "a transaction pooler is between the relay and PostgreSQL: planner settings, prepared statements and \
+                    LISTEN do not work through it; give the store a URL that leads to the server itself or to a session \
+                    pool";
+        return Err(StoreError::new(StoreErrorKind::Invalid, "check", text));
     }
     Ok(())
 }

@@ -34,6 +34,32 @@ pub(crate) fn programs_of(services: &[&Service]) -> Result<()> {
     )
 }
 
+/// Programs that tests run as somebody else would, and the Debian packages that they are in: clients of databases, and a
+/// broker of their own to kill. A server at its usual port, in a container for example, brings none of them.
+const TOOLS: [(&str, &str); 4] = [
+    ("psql", "postgresql-client"),
+    ("mariadb", "mariadb-client"),
+    ("sqlite3", "sqlite3"),
+    ("nats-server", "nats-server"),
+];
+
+/// Sees to it that these programs are installed.
+pub(crate) fn tools() -> Result<()> {
+    let missing = || TOOLS.iter().filter(|(name, _)| program(name).is_none());
+    let packages = || missing().map(|(_, package)| *package).collect::<Vec<_>>();
+    if is_root() && program("apt-get").is_some() {
+        install(&packages())?;
+    }
+    let left: Vec<_> = missing().map(|(name, _)| *name).collect();
+    ensure!(
+        left.is_empty(),
+        "tests run {}, which can't be found here. This helps:\n  sudo apt-get install {}",
+        left.join(", "),
+        packages().join(" ")
+    );
+    Ok(())
+}
+
 fn install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());

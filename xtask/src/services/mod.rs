@@ -22,6 +22,7 @@ pub(crate) struct Running {
 /// Sees to it that every service this workspace needs answers: the one that is named by its variable, else the one at
 /// the usual port, else a private one.
 pub(crate) fn up() -> Result<Vec<Running>> {
+    install::tools()?;
     let mut running = Vec::new();
     let mut missing = Vec::new();
     for service in needed() {
