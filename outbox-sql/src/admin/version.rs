@@ -46,11 +46,13 @@ impl Admin<'_> {
         let sql = format!("SELECT {version} FROM {}", self.table(Table::Migrations));
         let rows = match self.query(&sql, Vec::new()).await {
             Ok(rows) => rows,
-            Err(error) => {
-                // The catalog is only asked when there is a reason to.
-                let exists = self.exists(Table::Migrations).await?;
-                return if exists { Err(error) } else { Ok(Vec::new()) };
-            }
+            // The catalog is only asked when there is a reason to. If the table exists, either a migration has made it
+            // meanwhile, or the error was another one and comes again. MariaDB lists a table that is still being made.
+            Err(_) if self.exists(Table::Migrations).await? => match self.query(&sql, Vec::new()).await {
+                Err(error) if error.kind() == StoreErrorKind::NotMigrated => return Ok(Vec::new()),
+                rows => rows?,
+            },
+            Err(_) => return Ok(Vec::new()),
         };
         let version =
             |number: Option<i64>| number.and_then(|number| i32::try_from(number).ok()).unwrap_or(i32::MAX);
