@@ -5,7 +5,16 @@ use crate::{Limits, MessageError};
 
 /// Header names that start with one of these (in any case) belong to a broker, to CloudEvents or to the outbox, and
 /// are refused: a user's header must never be able to change how a message is routed, deduplicated or decoded.
-pub const RESERVED_HEADER_PREFIXES: &[&str] = &["outbox-", "ce-", "ce_", "nats-", "x-death", "content-type"];
+pub const RESERVED_HEADER_PREFIXES: &[&str] =
+    &["outbox-", "ce-", "ce_", "cloudevents", "nats-", "x-death", "content-type"];
+
+/// Whether the name begins with one of [`RESERVED_HEADER_PREFIXES`], in any case.
+#[must_use]
+pub fn is_reserved_header(name: &str) -> bool {
+    let begins =
+        |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    RESERVED_HEADER_PREFIXES.iter().any(begins)
+}
 
 /// Text headers, sorted by name. Names are unique without regard to case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +81,11 @@ impl Headers {
         serde_json::from_str(json).map(Self).map_err(MessageError::MalformedHeaders)
     }
 
+    /// Headers that were read from somewhere, unchecked.
+    pub(crate) const fn stored(headers: BTreeMap<Box<str>, Box<str>>) -> Self {
+        Self(headers)
+    }
+
     pub(crate) fn insert(&mut self, name: &str, value: &str) -> Result<(), MessageError> {
         if self.get(name).is_some() {
             return Err(MessageError::DuplicateHeader { name: name.to_owned() });
@@ -122,9 +136,7 @@ fn check_name(name: &str) -> Result<(), MessageError> {
             allowed: "letters, digits and !#$%&'*+-.^_`|~",
         });
     }
-    let reserved =
-        |prefix: &&str| name.len() >= prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix);
-    if RESERVED_HEADER_PREFIXES.iter().any(reserved) {
+    if is_reserved_header(name) {
         return Err(MessageError::ReservedHeader { name: name.to_owned() });
     }
     Ok(())
@@ -144,7 +156,9 @@ mod tests {
 
     #[test]
     fn reserved_names_are_refused_in_any_case() {
-        for name in ["Nats-Msg-Id", "outbox-id", "CE-type", "ce_type", "x-death", "Content-Type"] {
+        for name in
+            ["Nats-Msg-Id", "outbox-id", "CE-type", "ce_type", "x-death", "Content-Type", "cloudEvents_id"]
+        {
             assert!(
                 matches!(Headers::new().insert(name, "x"), Err(MessageError::ReservedHeader { .. })),
                 "{name}"

@@ -48,13 +48,26 @@ mod publish_error;
 mod transport;
 mod wakeup;
 
+mod envelope;
+mod subscribe_error;
+mod subscription;
+
+mod broker_url;
+mod finding;
+
 mod inbox;
 
 pub use admin::{
     DeadLetter, DeadLetterQuery, Migration, OperatorAction, OutboxAdmin, OutboxStats, RelayInfo, SchemaDrift,
     ShardInfo,
 };
-pub use headers::{Headers, RESERVED_HEADER_PREFIXES};
+pub use broker_url::{BrokerConfigError, BrokerHost, BrokerUrl, Secret, TlsConfig, UrlParameter};
+pub use envelope::{
+    AGGREGATE_TYPE_HEADER, DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, DecodeError, Envelope,
+    EnvelopeMode, EnvelopeNames, HeaderName, Incoming, KEY_HEADER, SCHEMA_VERSION_HEADER,
+};
+pub use finding::{Finding, Severity};
+pub use headers::{Headers, RESERVED_HEADER_PREFIXES, is_reserved_header};
 pub use id::MessageId;
 pub use inbox::{Admission, InboxStore};
 pub use lease::{Lease, LeaseRequest, LeasedShard};
@@ -71,6 +84,10 @@ pub use store::{
     OutboxStore, Scope, Settled, StoreCapabilities,
 };
 pub use store_error::{BoxError, StoreError, StoreErrorKind};
+pub use subscribe_error::{SubscribeError, SubscribeErrorKind};
+pub use subscription::{
+    Delivery, Receipt, SubscribeOptions, Subscription, SubscriptionCapabilities, Undecodable,
+};
 pub use topic::{Topic, TopicFilter, TopicPattern};
 pub use transport::{Transport, TransportCapabilities};
 pub use wakeup::Wakeup;

@@ -29,6 +29,13 @@ impl Limits {
     /// Bytes of the short descriptive fields: event type, aggregate type and id, correlation id, content type.
     pub const ATTRIBUTE: usize = 255;
 
+    /// No limit of size for payload and headers: for a message that is on its way to or from a broker, which judges sizes
+    /// itself. Characters are checked all the same.
+    #[must_use]
+    pub const fn without_sizes() -> Self {
+        Self { payload: usize::MAX, headers: usize::MAX, header_count: usize::MAX }
+    }
+
     /// The defaults with another payload limit, at most [`Limits::MAX_PAYLOAD`].
     #[must_use]
     pub fn with_payload(mut self, bytes: usize) -> Self {

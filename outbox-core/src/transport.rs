@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{OutboxMessage, PublishError};
+use crate::{Finding, OutboxMessage, PublishError, Topic};
 
 /// Hands messages to a broker, and says of each whether the broker has it.
 ///
@@ -36,6 +36,19 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Whether the broker can be reached and would take messages. Publishes nothing.
     async fn check(&self) -> Result<(), PublishError>;
+
+    /// Everything about the broker that an operator should know: whether it is reachable, whether these topics have
+    /// where to go, and which of its settings can lose messages. Publishes and changes nothing.
+    ///
+    /// The default knows no more than [`Transport::check`].
+    async fn diagnose(&self, topics: &[Topic]) -> Vec<Finding> {
+        let _ = topics;
+        let name = self.capabilities().name;
+        vec![match self.check().await {
+            Ok(()) => Finding::ok(name, "reachable"),
+            Err(error) => Finding::error(name, error.to_string(), "start the broker, or correct its URL"),
+        }]
+    }
 
     /// Forgets whatever the client still holds back after an unknown outcome, at the latest before the next publish.
     async fn reset(&self) {}

@@ -86,8 +86,10 @@ fn a_relay_that_dies_and_one_that_sleeps_lose_nothing_and_disturb_no_order() {
     verdict.assert_sound();
     assert!(figure(&sleeper, "stale_settles") >= 1, "its late settle was refused and counted");
     assert!(figure(&sleeper, "leases_lost") >= 1);
-    let twice = figure(&sleeper, "stale_rows");
-    assert!(verdict.duplicates as u64 >= twice, "what it had published, {twice} rows, was published again");
+    assert!(
+        figure(&sleeper, "stale_rows") >= 1 && verdict.duplicates >= 1,
+        "it had published what it could not settle"
+    );
     assert!(verdict.duplicates <= 2 * WINDOW, "at most a window for each of the two events");
 }
 
