@@ -68,6 +68,8 @@ pub struct SubscriptionCapabilities {
     /// Several members of a group share the keys, so that each key keeps its order. Without this they share the
     /// messages.
     pub partitioned: bool,
+    /// Each group gets every message. Without this all groups share them: a queue of jobs.
+    pub fan_out: bool,
     /// After how long an unsettled delivery of a consumer that vanished without a word comes again; `None` if the
     /// broker notices by the connection.
     pub redeliver_after: Option<Duration>,
@@ -79,7 +81,14 @@ impl SubscriptionCapabilities {
     /// A broker that promises nothing special.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, counts_deliveries: false, partitioned: false, redeliver_after: None, prefetch: 64 }
+        Self {
+            name,
+            counts_deliveries: false,
+            partitioned: false,
+            fan_out: true,
+            redeliver_after: None,
+            prefetch: 64,
+        }
     }
 
     /// Sets [`SubscriptionCapabilities::counts_deliveries`].
@@ -93,6 +102,13 @@ impl SubscriptionCapabilities {
     #[must_use]
     pub const fn partitioned(mut self, partitioned: bool) -> Self {
         self.partitioned = partitioned;
+        self
+    }
+
+    /// Sets [`SubscriptionCapabilities::fan_out`].
+    #[must_use]
+    pub const fn fan_out(mut self, fan_out: bool) -> Self {
+        self.fan_out = fan_out;
         self
     }
 
