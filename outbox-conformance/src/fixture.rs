@@ -124,12 +124,7 @@ where
     C: FnOnce(Arc<F>) -> Fut,
     Fut: Future<Output = ()>,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
-    runtime.block_on(async {
+    case_runtime().block_on(async {
         let Some(fixture) = started(type_name::<F>(), F::new().await) else {
             return;
         };
@@ -142,4 +137,26 @@ where
             Err(panicked) => resume_unwind(panicked),
         }
     });
+}
+
+/// A runtime of its own for a case, with two threads, so that races are real.
+pub(crate) fn case_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime can be built")
+}
+
+/// Runs a case, and cleans up whatever happened.
+pub(crate) async fn run_to_end(
+    case: impl Future<Output = ()> + Send + 'static,
+    cleanup: impl Future<Output = ()>,
+) {
+    let ended = tokio::spawn(tokio::time::timeout(CASE_LIMIT, case)).await;
+    cleanup.await;
+    match ended {
+        Ok(in_time) => in_time.expect("the case did not end in two minutes"),
+        Err(panicked) => resume_unwind(panicked.into_panic()),
+    }
 }

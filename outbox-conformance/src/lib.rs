@@ -1,4 +1,4 @@
-//! The suites that every store and every transport must pass.
+//! The suites that every store, every transport and every subscription must pass.
 //!
 //! An adapter says in a fixture how to make an empty outbox and how to write to it; the rest of its test file is one line:
 //!
@@ -15,6 +15,33 @@
 
 mod fixture;
 pub mod store_suite;
+pub mod subscription_suite;
 pub mod transport_suite;
 
+pub mod tls;
+
 pub use fixture::{FixtureTransaction, RawRow, StoreFixture, run_case, started};
+
+use fixture::{case_runtime, run_to_end};
+
+/// Expands to one test per case, in a module per topic.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! suite_cases {
+    ($fixture:ty, $suite:ident, $run:ident: $($group:ident { $($case:ident)+ })+) => {
+        $( $crate::suite_cases! { @group $fixture, $suite, $run; $group { $($case)+ } } )+
+    };
+    (@group $fixture:ty, $suite:ident, $run:ident; $group:ident { $($case:ident)+ }) => {
+        mod $group {
+            #[allow(unused_imports, reason = "the fixture may be named by its full path")]
+            use super::*;
+
+            $(
+                #[test]
+                fn $case() {
+                    $crate::$suite::$run::<$fixture, _, _>($crate::$suite::$group::$case);
+                }
+            )+
+        }
+    };
+}

@@ -277,7 +277,7 @@ impl Envelope {
             match &*name {
                 name if name == names.id => found = found.or(Some(Cow::Owned(value.into_owned()))),
                 name if name == names.kind => {
-                    parts.event_type = text().filter(|kind: &Box<str>| **kind != *topic)
+                    parts.event_type = Some(&*value).filter(|kind| *kind != topic).map(Into::into)
                 }
                 name if name == names.subject => parts.aggregate_id = text(),
                 name if name == names.correlation_id => parts.correlation_id = text(),

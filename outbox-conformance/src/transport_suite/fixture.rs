@@ -1,14 +1,13 @@
 use std::any::type_name;
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use outbox_core::{OrderingKey, OutboxMessage, Transport};
 
-use crate::started;
+use crate::tls::TlsAddress;
+use crate::{case_runtime, run_to_end, started};
 
 /// What the transport suite needs to know about an adapter: how to reach an empty corner of a broker, and how to read
 /// there what has arrived, without the adapter.
@@ -58,6 +57,20 @@ pub trait TransportFixture: Send + Sync + Sized + 'static {
     /// configuration print of themselves. `None` for a broker without passwords.
     fn with_secret(secret: &str) -> Option<(Arc<dyn Transport>, Vec<String>)> {
         let _ = secret;
+        None
+    }
+
+    /// The port, on this machine, of a broker without encryption that believes to be reached at `localhost` on
+    /// `advertised`: a proxy there adds the encryption. `None` for a broker without connections.
+    async fn tls_backend(&self, advertised: u16) -> Option<u16> {
+        let _ = advertised;
+        None
+    }
+
+    /// A transport that requires TLS at this address, and the topic of [`TransportFixture::tls_backend`] that it can
+    /// publish to.
+    fn over_tls(&self, address: &TlsAddress) -> Option<(Arc<dyn Transport>, String)> {
+        let _ = address;
         None
     }
 
@@ -122,9 +135,6 @@ impl From<&OutboxMessage> for Received {
     }
 }
 
-/// No case takes longer than this on a slow machine; one that does hangs.
-const CASE_LIMIT: Duration = Duration::from_secs(120);
-
 /// Runs a case of the transport suite on a corner of the shared broker.
 ///
 /// # Panics
@@ -136,7 +146,7 @@ where
     C: FnOnce(Arc<F>) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    runtime().block_on(async {
+    case_runtime().block_on(async {
         if let Some(fixture) = started(type_name::<F>(), F::new().await) {
             run(fixture, case).await;
         }
@@ -159,19 +169,11 @@ where
         eprintln!("skipped: {} has no broker that could be killed", type_name::<F>());
         return;
     }
-    runtime().block_on(async {
+    case_runtime().block_on(async {
         if let Some(fixture) = started(type_name::<F>(), F::with_own_broker().await) {
             run(fixture, case).await;
         }
     });
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built")
 }
 
 async fn run<F, C, Fut>(fixture: F, case: C)
@@ -181,10 +183,5 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     let fixture = Arc::new(fixture);
-    let ended = tokio::spawn(tokio::time::timeout(CASE_LIMIT, case(Arc::clone(&fixture)))).await;
-    fixture.cleanup().await;
-    match ended {
-        Ok(in_time) => in_time.expect("the case did not end in two minutes"),
-        Err(panicked) => resume_unwind(panicked.into_panic()),
-    }
+    run_to_end(case(Arc::clone(&fixture)), fixture.cleanup()).await;
 }

@@ -6,6 +6,7 @@
 mod fixture;
 mod publishing;
 
+pub mod encryption;
 pub mod lifecycle;
 pub mod outages;
 pub mod refusals;
@@ -19,7 +20,7 @@ pub use fixture::{BrokerProcess, Received, TransportFixture, run_outage_case, ru
 #[macro_export]
 macro_rules! transport_suite {
     ($fixture:ty) => {
-        $crate::transport_cases! { $fixture, run_transport_case:
+        $crate::suite_cases! { $fixture, transport_suite, run_transport_case:
             round_trip {
                 confirmed_messages_are_read_back_in_key_order
                 every_field_travels_unchanged
@@ -46,8 +47,15 @@ macro_rules! transport_suite {
                 nothing_is_published_after_close
                 secrets_are_never_shown
             }
+            encryption {
+                a_verified_server_is_used
+                an_unknown_authority_is_refused
+                another_host_is_refused
+                plain_text_is_refused
+                a_client_certificate_is_presented
+            }
         }
-        $crate::transport_cases! { $fixture, run_outage_case:
+        $crate::suite_cases! { $fixture, transport_suite, run_outage_case:
             outages {
                 a_dead_broker_is_never_a_success
                 publishing_resumes_after_a_restart
@@ -55,27 +63,6 @@ macro_rules! transport_suite {
                 a_reset_drops_what_a_frozen_broker_has_not_taken
                 confirmed_messages_survive_a_kill
             }
-        }
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! transport_cases {
-    ($fixture:ty, $run:ident: $($group:ident { $($case:ident)+ })+) => {
-        $( $crate::transport_cases! { @group $fixture, $run; $group { $($case)+ } } )+
-    };
-    (@group $fixture:ty, $run:ident; $group:ident { $($case:ident)+ }) => {
-        mod $group {
-            #[allow(unused_imports, reason = "the fixture may be named by its full path")]
-            use super::*;
-
-            $(
-                #[test]
-                fn $case() {
-                    $crate::transport_suite::$run::<$fixture, _, _>($crate::transport_suite::$group::$case);
-                }
-            )+
         }
     };
 }
