@@ -102,6 +102,15 @@ pub const DEAD_GROUP_HEADER: &str = "outbox-dead-group";
 /// In a dead letter: the topic that it was sent to.
 pub const DEAD_TOPIC_HEADER: &str = "outbox-dead-topic";
 
+/// A reason as it stands in [`DEAD_REASON_HEADER`]: at most 1,000 bytes, without the characters that end a line.
+#[must_use]
+pub fn dead_reason(reason: &str) -> String {
+    let mut text: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.truncate(text.floor_char_boundary(1_000));
+    text.truncate(text.trim_end().len());
+    text
+}
+
 /// The name of a header that [`Envelope::write`] hands out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderName<'a> {
@@ -453,6 +462,13 @@ mod tests {
         incoming.id = Some(MessageId::new().to_string().into());
         incoming.headers = vec![(SCHEMA_VERSION_HEADER.into(), "x".into())];
         assert!(matches!(envelope.read(incoming), Err(DecodeError::MalformedHeader { .. })));
+    }
+
+    #[test]
+    fn a_reason_fits_into_a_header() {
+        assert_eq!(dead_reason("no such\r\ncustomer\0"), "no such  customer");
+        assert_eq!(dead_reason(&"🦀".repeat(300)).len(), 1_000);
+        assert_eq!(dead_reason(&format!("x{}", "🦀".repeat(300))).len(), 997);
     }
 
     #[test]

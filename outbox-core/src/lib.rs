@@ -64,7 +64,7 @@ pub use admin::{
 pub use broker_url::{BrokerConfigError, BrokerHost, BrokerUrl, Secret, TlsConfig, UrlParameter};
 pub use envelope::{
     AGGREGATE_TYPE_HEADER, DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, DecodeError, Envelope,
-    EnvelopeMode, EnvelopeNames, HeaderName, Incoming, KEY_HEADER, SCHEMA_VERSION_HEADER,
+    EnvelopeMode, EnvelopeNames, HeaderName, Incoming, KEY_HEADER, SCHEMA_VERSION_HEADER, dead_reason,
 };
 pub use finding::{Finding, Severity};
 pub use headers::{Headers, RESERVED_HEADER_PREFIXES, is_reserved_header};

@@ -5,6 +5,7 @@
 //!   also the place to look up what a rule means. Transactions, late commits, leases and fences are real; only a crash
 //!   of the process loses everything.
 //! * [`MemoryTransport`] is a broker for subscribers in the same process. Given a script, it fails the way brokers fail.
+//! * [`MemorySubscription`] receives from it as a consumer receives from any other broker.
 //!
 //! Both read tokio's clock, so a test with paused time runs hours of retries in milliseconds.
 //!
@@ -28,7 +29,9 @@
 
 mod clock;
 mod store;
+mod subscription;
 mod transport;
 
 pub use store::{MemoryStore, MemoryTransaction, MemoryWakeup, MemoryWriter};
+pub use subscription::{MemoryDeadLetter, MemorySubscription};
 pub use transport::{MemoryTransport, Verdict};

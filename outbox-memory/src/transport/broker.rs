@@ -1,14 +1,18 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_core::{MessageId, OutboxMessage};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::subscription::Group;
+
 /// What the broker has, and who gets it.
 #[derive(Debug, Default)]
 pub(super) struct Broker {
     pub(super) subscribers: Vec<mpsc::Sender<OutboxMessage>>,
+    pub(super) groups: HashMap<String, Arc<Group>>,
     pub(super) closed: bool,
     /// `None` if nothing is to be kept.
     record: Option<Vec<OutboxMessage>>,

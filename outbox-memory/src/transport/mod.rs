@@ -8,13 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Transport, TransportCapabilities};
+use bytes::Bytes;
+use outbox_core::{
+    BrokerConfigError, OutboxMessage, PublishError, PublishErrorKind, SubscribeOptions, Transport,
+    TransportCapabilities,
+};
 use tokio::sync::{mpsc, watch};
 
 use broker::Broker;
 use flight::Flight;
 use script::Script;
 pub use script::Verdict;
+
+use crate::subscription::{Body, MemoryDeadLetter, MemorySubscription};
 
 /// A broker in the process. A clone is another handle to the same broker.
 ///
@@ -74,6 +80,31 @@ impl MemoryTransport {
         receiver
     }
 
+    /// Receives what is published to these topics from now on, as a member of a group. Any number of messages may wait
+    /// for a group: it is for tests and for small amounts.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerConfigError`] if the options are incomplete.
+    pub fn subscription(&self, options: SubscribeOptions) -> Result<MemorySubscription, BrokerConfigError> {
+        let group = Arc::clone(self.broker().groups.entry(options.group.clone()).or_default());
+        MemorySubscription::member_of(group, options)
+    }
+
+    /// What a group has given up.
+    #[must_use]
+    pub fn dead_letters(&self, group: &str) -> Vec<MemoryDeadLetter> {
+        let group = self.broker().groups.get(group).cloned();
+        group.map(|group| group.dead()).unwrap_or_default()
+    }
+
+    /// Hands something to the groups of a topic that is no message of an outbox.
+    pub fn publish_foreign(&self, topic: &str, payload: impl Into<Bytes>) {
+        let groups = self.broker().groups.clone();
+        let body = Body::Foreign { topic: topic.to_owned(), payload: payload.into() };
+        groups.values().for_each(|group| group.publish(&body));
+    }
+
     fn broker(&self) -> MutexGuard<'_, Broker> {
         self.shared.broker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,6 +144,11 @@ impl MemoryTransport {
             let mut broker = self.broker();
             if broker.is_copy(message, self.capabilities.dedup_window) {
                 return Ok(());
+            }
+            // Under the lock, so that every group has the same order.
+            if !broker.groups.is_empty() {
+                let body = Body::Message(message.clone());
+                broker.groups.values().for_each(|group| group.publish(&body));
             }
             broker.record(message)
         };
