@@ -18,9 +18,11 @@ pub mod store_suite;
 pub mod subscription_suite;
 pub mod transport_suite;
 
+mod proxy;
 pub mod tls;
 
 pub use fixture::{FixtureTransaction, RawRow, StoreFixture, run_case, started};
+pub use proxy::Proxy;
 
 use fixture::{case_runtime, run_to_end};
 

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer::pull, stream};
 use futures_util::{FutureExt, StreamExt};
-use outbox_conformance::started;
 use outbox_conformance::transport_suite::BrokerProcess;
+use outbox_conformance::{Proxy, started};
 use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Transport};
 use outbox_nats::NatsTransport;
 
 use crate::broker::PrivateServer;
 use crate::fixture::{client, create_stream, read_stream, unique};
-use crate::proxy::Proxy;
 
 fn messages(topic: &str, count: usize) -> Vec<OutboxMessage> {
     let message = |n| OutboxMessage::bytes(topic, format!("m{n}")).unwrap().build().unwrap();
@@ -29,6 +28,10 @@ async fn on_a_server<Fut: Future<Output = ()>>(config: &str, case: impl FnOnce(P
         let limit = Duration::from_secs(60);
         tokio::time::timeout(limit, case(server)).await.expect("the case did not end in a minute");
     }
+}
+
+fn through(proxy: &Proxy) -> String {
+    format!("nats://127.0.0.1:{}", proxy.port())
 }
 
 const JETSTREAM: &str = "jetstream: { store_dir: \"$DIR\" }";
@@ -194,7 +197,7 @@ async fn a_message_whose_confirmation_was_cut_is_published_once() {
         let js = client(&server.url()).await.unwrap();
         create_stream(&js, "CUT").await;
         let proxy = Proxy::to(server.port()).await;
-        let nats = transport(&format!("{}?stream=CUT", proxy.url())).await;
+        let nats = transport(&format!("{}?stream=CUT", through(&proxy))).await;
         for round in 0..5 {
             let batch = messages("CUT.x", 20);
             proxy.cut_answers(true);
@@ -216,7 +219,7 @@ async fn no_connection_outlives_its_reset_or_its_transport() {
         create_stream(&js, "LEFT").await;
         let proxy = Proxy::to(server.port()).await;
         for _ in 0..10 {
-            let nats = transport(&proxy.url()).await;
+            let nats = transport(&through(&proxy)).await;
             proxy.has_open(1).await;
             let batch = messages("LEFT.x", 10);
             assert!(nats.publish(&batch).now_or_never().is_none());

@@ -5,6 +5,5 @@
 mod broker;
 mod fixture;
 mod jetstream;
-mod proxy;
 
 outbox_conformance::transport_suite!(crate::fixture::NatsFixture);
