@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
-use crate::{Epoch, MessageId, OutboxMessage, Seq, ShardId, StoreError};
+use crate::{Epoch, Finding, MessageId, OutboxMessage, Seq, ShardId, StoreError};
 
 /// The operator's side of a database: schema, figures, dead letters. Nothing here is on the path of a message.
 #[async_trait]
@@ -26,6 +26,26 @@ pub trait OutboxAdmin: Send + Sync + 'static {
     /// Changes the number of shards: a power of two from 1 to the store's most. Refused with
     /// [`crate::StoreErrorKind::Invalid`] while any lease is held: the same key would be in two relays at once.
     async fn set_shard_count(&self, count: u8) -> Result<(), StoreError>;
+
+    /// Everything about the database that an operator should know: whether it is reachable and migrated, which of its
+    /// settings can lose or delay messages, whether somebody works. Changes nothing.
+    ///
+    /// The default compares the tables with what the migrations made.
+    async fn diagnose(&self) -> Vec<Finding> {
+        match self.schema_check().await {
+            Ok(drifts) if drifts.is_empty() => vec![Finding::ok("tables", "as the migrations made them")],
+            Ok(drifts) => drifts.into_iter().map(SchemaDrift::into_finding).collect(),
+            Err(error) => vec![Finding::error("database", error.to_string(), "start it, or correct its URL")],
+        }
+    }
+
+    /// Topics of messages that wait: those of the oldest rows, at most `rows` of each table. Others may wait, too.
+    ///
+    /// The default knows none.
+    async fn waiting_topics(&self, rows: u64) -> Result<Vec<String>, StoreError> {
+        let _ = rows;
+        Ok(Vec::new())
+    }
 }
 
 /// A migration that was applied.
@@ -44,6 +64,14 @@ pub struct SchemaDrift {
     pub object: String,
     /// What was expected and what was found.
     pub problem: String,
+}
+
+impl SchemaDrift {
+    /// The difference as a line of a diagnosis.
+    #[must_use]
+    pub fn into_finding(self) -> Finding {
+        Finding::error(self.object, self.problem, "see `outbox schema print` for what it should be")
+    }
 }
 
 /// What an operator can ask for.

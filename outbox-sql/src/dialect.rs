@@ -110,6 +110,16 @@ impl Dialect {
         }
     }
 
+    /// Microseconds from 1970 until now by the database's clock, a 64-bit number.
+    #[must_use]
+    pub const fn now_us(self) -> &'static str {
+        match self {
+            Self::Postgres => "(date_part('epoch', clock_timestamp()) * 1000000)::int8",
+            Self::MySql => "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
+            Self::Sqlite => sqlite_now!(),
+        }
+    }
+
     /// [`Dialect::now`] and so many microseconds more, a 64-bit number.
     #[must_use]
     pub fn now_plus(self, microseconds: &str) -> String {

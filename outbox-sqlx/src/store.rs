@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use outbox_core::{
-    Claim, ClaimRequest, DeadLetter, DeadLetterQuery, Fence, KeyHold, LateCommitMark, Lease, LeaseRequest,
-    LeasedShard, MessageId, Migration, OperatorAction, OperatorRequest, OrderingKey, OutboxAdmin,
-    OutboxStats, OutboxStore, Outcome, RelayId, RowId, SchemaDrift, Scope, Seq, Settled, StoreCapabilities,
-    StoreError,
+    Claim, ClaimRequest, DeadLetter, DeadLetterQuery, Fence, Finding, KeyHold, LateCommitMark, Lease,
+    LeaseRequest, LeasedShard, MessageId, Migration, OperatorAction, OperatorRequest, OrderingKey,
+    OutboxAdmin, OutboxStats, OutboxStore, Outcome, RelayId, RowId, SchemaDrift, Scope, Seq, Settled,
+    StoreCapabilities, StoreError, StoreErrorKind,
 };
 use outbox_sql::{SqlStore, TableNames};
 use sqlx::Pool;
@@ -92,6 +92,7 @@ impl<DB: Backend> SqlxStore<DB> {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl<DB: Backend> OutboxStore for SqlxStore<DB> {
     fn capabilities(&self) -> StoreCapabilities {
         self.sql.capabilities()
@@ -166,6 +167,8 @@ impl<DB: Backend> OutboxStore for SqlxStore<DB> {
 }
 
 #[async_trait]
+// A method with a default that is not passed on would silently be the default.
+#[deny(clippy::missing_trait_methods)]
 impl<DB: Backend> OutboxAdmin for SqlxStore<DB> {
     async fn migrate(&self) -> Result<Vec<Migration>, StoreError> {
         self.sql.migrate().await
@@ -189,6 +192,22 @@ impl<DB: Backend> OutboxAdmin for SqlxStore<DB> {
 
     async fn set_shard_count(&self, count: u8) -> Result<(), StoreError> {
         self.sql.set_shard_count(count).await
+    }
+
+    async fn diagnose(&self) -> Vec<Finding> {
+        let examined = self.examined.get_or_try_init(|| DB::examine(self.connections())).await;
+        match examined {
+            // The rest says so, with what to do.
+            Err(error) if error.kind() != StoreErrorKind::Unavailable => {
+                let remedy = "give the relay a direct connection to the server";
+                vec![Finding::error("database", error.to_string(), remedy)]
+            }
+            _ => self.sql.diagnose().await,
+        }
+    }
+
+    async fn waiting_topics(&self, rows: u64) -> Result<Vec<String>, StoreError> {
+        self.sql.waiting_topics(rows).await
     }
 }
 

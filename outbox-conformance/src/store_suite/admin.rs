@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use outbox_core::{DeadLetterQuery, MessageId, OperatorAction, OutboxAdmin, Outcome};
+use outbox_core::{DeadLetterQuery, MessageId, OperatorAction, OutboxAdmin, Outcome, Severity};
 
 use super::message::{about, delayed, keyed_messages, message, messages};
 use super::relay::{BRIEF, LONG, MANY, TestRelay, rejected, retry};
@@ -131,4 +131,31 @@ pub async fn owners_are_listed<F: StoreFixture>(fixture: Arc<F>) {
         (ended && stats.relays.iter().all(|relay| !relay.alive)).then_some(())
     })
     .await;
+}
+
+/// A diagnosis finds what is wrong, and nothing where all is well.
+pub async fn a_diagnosis_finds_what_is_wrong<F: StoreFixture>(fixture: Arc<F>) {
+    let worst = async |store: Arc<F::Store>| {
+        let findings = store.diagnose().await;
+        for finding in &findings {
+            assert_eq!(finding.remedy.is_none(), finding.severity == Severity::Ok, "{finding}");
+        }
+        findings.iter().map(|finding| finding.severity).max().unwrap()
+    };
+    assert_eq!(worst(fixture.store()).await, Severity::Ok, "{:?}", fixture.store().diagnose().await);
+    assert_eq!(worst(fixture.unmigrated().await).await, Severity::Error);
+}
+
+/// The topics of what waits are listed once each, whether it waits for its turn or for a time.
+pub async fn topics_of_what_waits_are_listed<F: StoreFixture>(fixture: Arc<F>) {
+    let relay = TestRelay::owner(&*fixture).await;
+    assert!(relay.store.waiting_topics(100).await.unwrap().is_empty());
+    let batch: Vec<_> = ["b", "a", "b", "B"].map(|topic| about(topic).build().unwrap()).into();
+    fixture.enqueue(&batch).await;
+    let row = relay.fresh_row(&batch[1]).await;
+    relay.settle(&[(row, retry(1, LONG))]).await;
+    let mut found = relay.store.waiting_topics(100).await.unwrap();
+    found.sort();
+    assert_eq!(found, ["B", "a", "b"]);
+    assert_eq!(relay.store.waiting_topics(1).await.unwrap().len(), 2, "one row of each table");
 }

@@ -25,12 +25,14 @@ pub mod settle;
 pub mod shards;
 pub mod topics;
 
+pub use crate::fixture::run_case;
+
 /// Expands to one test per case of the store suite, in a module per topic. Takes a type that implements
 /// [`StoreFixture`](crate::StoreFixture); wrap it in a module of your own where one file tests several stores.
 #[macro_export]
 macro_rules! store_suite {
     ($fixture:ty) => {
-        $crate::store_cases! { $fixture:
+        $crate::suite_cases! { $fixture, store_suite, run_case:
             claims {
                 committed_rows_only
                 rollback_leaves_nothing
@@ -154,36 +156,14 @@ macro_rules! store_suite {
                 figures_count_each_state
                 counts_stop_at_their_limit
                 owners_are_listed
+                a_diagnosis_finds_what_is_wrong
+                topics_of_what_waits_are_listed
             }
             migrations {
                 a_store_without_tables_says_so
                 migrations_are_applied_once
                 two_migrate_at_once
             }
-        }
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! store_cases {
-    ($fixture:ty: $($group:ident { $($case:ident)+ })+) => {
-        $crate::store_cases! { @groups $fixture; $($group { $($case)+ })+ }
-    };
-    (@groups $fixture:ty; $($group:ident $cases:tt)+) => {
-        $( $crate::store_cases! { @group $fixture; $group $cases } )+
-    };
-    (@group $fixture:ty; $group:ident { $($case:ident)+ }) => {
-        mod $group {
-            #[allow(unused_imports, reason = "the fixture may be named by its full path")]
-            use super::*;
-
-            $(
-                #[test]
-                fn $case() {
-                    $crate::run_case::<$fixture, _, _>($crate::store_suite::$group::$case);
-                }
-            )+
         }
     };
 }

@@ -42,6 +42,10 @@ impl OutboxAdmin for MemoryStore {
         self.operation("request", |state, _| Ok(state.request(ids, action))).await
     }
 
+    async fn waiting_topics(&self, rows: u64) -> Result<Vec<String>, StoreError> {
+        self.operation("waiting_topics", |state, _| Ok(state.waiting_topics(rows))).await
+    }
+
     async fn set_shard_count(&self, count: u8) -> Result<(), StoreError> {
         self.operation("set_shard_count", |state, now| state.set_shard_count(count, now)).await
     }

@@ -44,6 +44,14 @@ impl State {
         letters.collect()
     }
 
+    pub(crate) fn waiting_topics(&self, rows: u64) -> Vec<String> {
+        let most = usize::try_from(rows).unwrap_or(usize::MAX);
+        let fresh = self.fresh.values().take(most);
+        let deferred = self.deferred.values().take(most).map(|deferred| &deferred.row);
+        let topics = fresh.chain(deferred).map(|row| row.message.topic().as_str().to_owned());
+        topics.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     pub(crate) fn set_shard_count(&mut self, count: u8, now: Micros) -> Result<(), StoreError> {
         let refuse = |text: String| Err(StoreError::new(StoreErrorKind::Invalid, "set_shard_count", text));
         if !count.is_power_of_two() || count > ShardSet::MAX {

@@ -9,14 +9,15 @@ mod schema_check;
 mod shape;
 
 mod dead_letters;
+mod diagnose;
 mod requests;
 mod shard_count;
 mod stats;
 
 use async_trait::async_trait;
 use outbox_core::{
-    DeadLetter, DeadLetterQuery, MessageId, Migration, OperatorAction, OutboxAdmin, OutboxStats, SchemaDrift,
-    StoreError,
+    DeadLetter, DeadLetterQuery, Finding, MessageId, Migration, OperatorAction, OutboxAdmin, OutboxStats,
+    SchemaDrift, StoreError,
 };
 
 use crate::vocabulary::Vocabulary;
@@ -87,5 +88,13 @@ impl<D: Driver> OutboxAdmin for SqlStore<D> {
 
     async fn set_shard_count(&self, count: u8) -> Result<(), StoreError> {
         self.admin().set_shard_count(count).await.map_err(|error| error.during("set the shard count"))
+    }
+
+    async fn diagnose(&self) -> Vec<Finding> {
+        self.admin().diagnose().await
+    }
+
+    async fn waiting_topics(&self, rows: u64) -> Result<Vec<String>, StoreError> {
+        self.admin().waiting_topics(rows).await.map_err(|error| error.during("read the topics"))
     }
 }
