@@ -10,6 +10,7 @@ const EXAMPLES: &[&str] = &["quickstart"];
 
 /// Services, tests, doc tests, examples.
 pub(crate) fn run(sh: &Shell, steps: &mut Steps, args: &[String]) -> Result<()> {
+    steps.step("headers", services::headers)?;
     for service in steps.step("services", services::up)? {
         sh.set_var(service.variable, &service.url);
     }

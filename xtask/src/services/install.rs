@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail, ensure};
 
 use super::service::{Private, Service};
+use super::tool::TOOLS as TOOLS_OF_CARGO;
 use crate::workspace::{root, shell};
 
 /// Sees to it that the programs of these services are installed.
@@ -16,6 +17,9 @@ pub(crate) fn programs_of(services: &[&Service]) -> Result<()> {
     if is_root() && program("apt-get").is_some() {
         let wanted: Vec<_> = services.iter().filter(missing).flat_map(packages).collect();
         install(&wanted)?;
+    }
+    for tool in services.iter().filter(missing).filter_map(|service| service.private.tool) {
+        tool.install()?;
     }
     let left: Vec<_> = services.iter().filter(missing).collect();
     if left.is_empty() {
@@ -36,12 +40,18 @@ pub(crate) fn programs_of(services: &[&Service]) -> Result<()> {
 
 /// Programs that tests run as somebody else would, and the Debian packages that they are in: clients of databases, and a
 /// broker of their own to kill. A server at its usual port, in a container for example, brings none of them.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 7] = [
     ("psql", "postgresql-client"),
     ("mariadb", "mariadb-client"),
     ("sqlite3", "sqlite3"),
     ("nats-server", "nats-server"),
+    ("redis-server", "redis-server"),
+    ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
+    ("openssl", "openssl"),
 ];
+
+/// What the crates with C in them need to be built with all their features.
+const HEADERS: [(&str, &str); 1] = [("openssl", "libssl-dev")];
 
 /// Sees to it that these programs are installed.
 pub(crate) fn tools() -> Result<()> {
@@ -57,7 +67,32 @@ pub(crate) fn tools() -> Result<()> {
         left.join(", "),
         packages().join(" ")
     );
+    for tool in TOOLS_OF_CARGO {
+        if !tool.is_installed() {
+            tool.install()?;
+        }
+    }
     Ok(())
+}
+
+/// Sees to it that everything can be built with all its features.
+pub(crate) fn headers() -> Result<()> {
+    let sh = shell()?;
+    let found =
+        |name: &str| sh.cmd("pkg-config").args(["--exists", name]).quiet().ignore_stderr().run().is_ok();
+    let missing: Vec<_> =
+        HEADERS.iter().filter(|(name, _)| !found(name)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let wanted = [&["pkg-config"], &missing[..]].concat();
+    if is_root() && program("apt-get").is_some() {
+        return install(&wanted);
+    }
+    bail!(
+        "all features need what can't be found here. This helps:\n  sudo apt-get install {}",
+        wanted.join(" ")
+    )
 }
 
 fn install(packages: &[&str]) -> Result<()> {
@@ -91,6 +126,7 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let bins =
         versions.iter().rev().map(|version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin")));
     folders.extend(bins);
+    folders.extend(TOOLS_OF_CARGO.iter().map(|tool| tool.folder().join("bin")));
     folders.into_iter().map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 

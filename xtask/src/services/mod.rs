@@ -3,6 +3,7 @@ mod private;
 mod probe;
 mod record;
 mod service;
+mod tool;
 
 use anyhow::{Context, Result};
 use url::Url;
@@ -39,6 +40,8 @@ pub(crate) fn up() -> Result<Vec<Running>> {
     }
     Ok(running)
 }
+
+pub(crate) use install::headers;
 
 /// Stops what was started here, also by an earlier call.
 pub(crate) fn down() -> Result<()> {

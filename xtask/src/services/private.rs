@@ -28,19 +28,23 @@ pub(crate) fn start(service: &Service) -> Result<Url> {
     stop(service)?;
     let user = if is_root() { install::user(service.private.user) } else { None };
     let data = data_folder(service, user)?;
-    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-    let url = Url::parse(&service.private.url.replace("{port}", &port.to_string()))?;
+    let free =
+        || Ok::<_, std::io::Error>(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port().to_string());
+    let (port, other_port) = (free()?, free()?);
+    let filled = |text: &str, data: &str| {
+        text.replace("{data}", data).replace("{port}", &port).replace("{other_port}", &other_port)
+    };
+    let url = Url::parse(&service.private.url.replace("{port}", &port))?;
     let log = folder()?.join(format!("{}.log", service.name));
     let command = |words: &[&str]| -> Result<Command> {
         let mut words = words.iter();
         let name = *words.next().context("a command has a program")?;
         let mut command = Command::new(program(name).with_context(|| format!("{name} is not installed"))?);
-        for word in words {
-            let data = data.to_str().context("the path of the workspace is not UTF-8")?;
-            command.arg(word.replace("{data}", data).replace("{port}", &port.to_string()));
-        }
+        let data = data.to_str().context("the path of the workspace is not UTF-8")?;
+        command.args(words.map(|word| filled(word, data)));
+        command.envs(service.private.env.iter().map(|(name, value)| (name, filled(value, data))));
         let output = File::options().create(true).append(true).open(&log)?;
-        command.current_dir(&data).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        command.current_dir(data).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         if let Some((user, group)) = user {
             command.uid(user).gid(group);
         }

@@ -137,6 +137,20 @@ pub(crate) fn amqp(url: &Url) -> Result<String> {
     Ok(format!("RabbitMQ {}", version.flatten().unwrap_or_default()))
 }
 
+/// Asks which versions of its requests it knows, which needs no login. It does not tell its own version.
+pub(crate) fn kafka(url: &Url) -> Result<String> {
+    let mut stream = connect(url, 9092)?;
+    // ApiVersions (18) of version 0, correlation id 7, client id "xtask".
+    let request = [&[0, 18, 0, 0, 0, 0, 0, 7, 0, 5][..], b"xtask"].concat();
+    stream.write_all(&u32::try_from(request.len())?.to_be_bytes())?;
+    stream.write_all(&request)?;
+    let length = read(&mut stream, 4)?;
+    let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]);
+    let answer = read(&mut stream, length as usize)?;
+    ensure!(answer.starts_with(&[0, 0, 0, 7, 0, 0]), "not Kafka");
+    Ok("Kafka".to_owned())
+}
+
 fn connect(url: &Url, port: u16) -> Result<TcpStream> {
     let addresses = url.socket_addrs(|| Some(port))?;
     let address = addresses.first().context("no address")?;

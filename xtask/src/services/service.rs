@@ -4,6 +4,7 @@ use anyhow::{Result, anyhow};
 use url::Url;
 
 use super::probe;
+use super::tool::Tool;
 
 /// A database or broker, and how to come by one.
 pub(crate) struct Service {
@@ -21,16 +22,21 @@ pub(crate) struct Service {
     pub(crate) private: Private,
 }
 
-/// How to start a private instance. In the commands, `{data}` and `{port}` are filled in.
+/// How to start a private instance. In the commands and the environment, `{data}`, `{port}` and `{other_port}` are
+/// filled in.
 pub(crate) struct Private {
     /// The Debian packages of the programs.
     pub(crate) packages: &'static [&'static str],
+    /// The program, where no package has it.
+    pub(crate) tool: Option<&'static Tool>,
     /// The user to run it as, where everything else runs as root: some servers refuse root.
     pub(crate) user: &'static str,
     /// Makes the data directory; empty if the server does that itself.
     pub(crate) prepare: &'static [&'static str],
     /// The server, in the foreground; empty if it can't be started here.
     pub(crate) serve: &'static [&'static str],
+    /// Variables of its environment.
+    pub(crate) env: &'static [(&'static str, &'static str)],
     /// The signal for a quick and orderly stop, and the URL once it runs.
     pub(crate) stop: &'static str,
     pub(crate) url: &'static str,
@@ -48,7 +54,7 @@ impl Service {
     }
 }
 
-pub(crate) static SERVICES: [Service; 5] = [
+pub(crate) static SERVICES: [Service; 6] = [
     Service {
         name: "postgres",
         used_by: &["outbox-sqlx", "outbox-diesel", "outbox-seaorm"],
@@ -57,6 +63,7 @@ pub(crate) static SERVICES: [Service; 5] = [
         probe: probe::postgres,
         private: Private {
             packages: &["postgresql"],
+            tool: None,
             user: "postgres",
             prepare: &[
                 "initdb",
@@ -81,6 +88,7 @@ pub(crate) static SERVICES: [Service; 5] = [
                 "-c",
                 "max_connections=200",
             ],
+            env: &[],
             stop: "INT",
             url: "postgres://postgres@127.0.0.1:{port}/postgres",
         },
@@ -93,6 +101,7 @@ pub(crate) static SERVICES: [Service; 5] = [
         probe: probe::mysql,
         private: Private {
             packages: &["mariadb-server"],
+            tool: None,
             user: "mysql",
             prepare: &[
                 "mariadb-install-db",
@@ -110,6 +119,7 @@ pub(crate) static SERVICES: [Service; 5] = [
                 "--pid-file=mariadb.pid",
                 "--max-connections=200",
             ],
+            env: &[],
             stop: "TERM",
             url: "mysql://root@127.0.0.1:{port}/test",
         },
@@ -122,9 +132,11 @@ pub(crate) static SERVICES: [Service; 5] = [
         probe: probe::nats,
         private: Private {
             packages: &["nats-server"],
+            tool: None,
             user: "nats",
             prepare: &[],
             serve: &["nats-server", "-a", "127.0.0.1", "-p", "{port}", "-js", "-sd", "{data}"],
+            env: &[],
             stop: "TERM",
             url: "nats://127.0.0.1:{port}",
         },
@@ -137,6 +149,7 @@ pub(crate) static SERVICES: [Service; 5] = [
         probe: probe::redis,
         private: Private {
             packages: &["redis-server"],
+            tool: None,
             user: "redis",
             prepare: &[],
             serve: &[
@@ -151,7 +164,11 @@ pub(crate) static SERVICES: [Service; 5] = [
                 "",
                 "--appendonly",
                 "no",
+                // By its command line it is known as ours.
+                "--set-proc-title",
+                "no",
             ],
+            env: &[],
             stop: "TERM",
             url: "redis://127.0.0.1:{port}",
         },
@@ -164,11 +181,55 @@ pub(crate) static SERVICES: [Service; 5] = [
         probe: probe::amqp,
         private: Private {
             packages: &["rabbitmq-server"],
+            tool: None,
             user: "rabbitmq",
             prepare: &[],
-            serve: &[],
+            // Not the one on the path, which is for the one system-wide node. The flag means nothing to Erlang; the
+            // process is known by it.
+            serve: &["/usr/lib/rabbitmq/bin/rabbitmq-server", "-outbox_data", "{data}"],
+            env: &[
+                ("HOME", "{data}"),
+                ("RABBITMQ_NODENAME", "outbox-{port}@localhost"),
+                ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1"),
+                ("RABBITMQ_NODE_PORT", "{port}"),
+                ("RABBITMQ_DIST_PORT", "{other_port}"),
+                ("RABBITMQ_MNESIA_BASE", "{data}"),
+                ("RABBITMQ_LOG_BASE", "{data}"),
+                ("RABBITMQ_CONFIG_FILE", "{data}/none"),
+                ("RABBITMQ_ENABLED_PLUGINS_FILE", "{data}/plugins"),
+            ],
             stop: "TERM",
             url: "amqp://guest:guest@127.0.0.1:{port}/%2f",
+        },
+    },
+    Service {
+        name: "kafka",
+        used_by: &["outbox-kafka"],
+        variable: "OUTBOX_TEST_KAFKA_URL",
+        usual: "kafka://127.0.0.1:9092",
+        probe: probe::kafka,
+        private: Private {
+            packages: &[],
+            tool: Some(&super::tool::TANSU),
+            // It lies in the cache of whoever has built it.
+            user: "root",
+            prepare: &[],
+            // In memory: what survives a restart is tested with brokers of the tests' own.
+            serve: &[
+                "tansu",
+                "broker",
+                "--cluster-id",
+                "{data}",
+                "--listener-url",
+                "tcp://127.0.0.1:{port}",
+                "--advertised-listener-url",
+                "tcp://127.0.0.1:{port}",
+                "--storage-engine",
+                "memory://tansu/",
+            ],
+            env: &[],
+            stop: "TERM",
+            url: "kafka://127.0.0.1:{port}",
         },
     },
 ];
