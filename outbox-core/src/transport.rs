@@ -77,6 +77,9 @@ pub struct TransportCapabilities {
     pub dedup_window: Option<Duration>,
     /// How long a call lasts at most before the client itself gives up with an unknown outcome.
     pub max_send_time: Duration,
+    /// What the broker must be told so that what it confirmed survives, in the words of its own configuration; empty if
+    /// nothing survives or nothing is needed.
+    pub durability: &'static str,
 }
 
 impl TransportCapabilities {
@@ -91,6 +94,7 @@ impl TransportCapabilities {
             max_payload: None,
             dedup_window: None,
             max_send_time: Duration::from_secs(5),
+            durability: "",
         }
     }
 
@@ -126,6 +130,13 @@ impl TransportCapabilities {
     #[must_use]
     pub const fn dedup_window(mut self, window: Option<Duration>) -> Self {
         self.dedup_window = window;
+        self
+    }
+
+    /// Sets [`TransportCapabilities::durability`].
+    #[must_use]
+    pub const fn durability(mut self, settings: &'static str) -> Self {
+        self.durability = settings;
         self
     }
 
