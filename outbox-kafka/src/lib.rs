@@ -1,3 +1,37 @@
 //! Publishes outbox messages to Apache Kafka, and receives them from there.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), outbox_core::BrokerConfigError> {
+//! use outbox_kafka::KafkaTransport;
+//!
+//! let transport = KafkaTransport::connect("kafka://localhost:9092").await?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
+
+mod cluster;
+mod config;
+
+mod transport;
+
+mod batch;
+mod codec;
+
+mod call;
+mod link;
+mod producer;
+mod topics;
+
+mod diagnose;
+mod error;
+mod health;
+
+pub use cluster::Sasl;
+pub use codec::decode;
+pub use config::KafkaConfig;
+pub use transport::KafkaTransport;
+
+/// Its name in error texts.
+const BROKER: &str = "Kafka";

@@ -1,0 +1,288 @@
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outbox_core::{Envelope, OutboxMessage, PublishError, PublishErrorKind};
+use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::call::Call;
+use crate::codec::{self, Encoded, order_of};
+use crate::error::{Failure, publish_error};
+use crate::link::Link;
+use crate::producer::{Client, Producer, Record};
+use crate::topics::{Bad, Topics};
+
+pub(crate) type PublishResult = Result<(), PublishError>;
+
+/// The messages of one call, each as a record or with its result.
+///
+/// They are sent in waves: within a partition librdkafka keeps the order, and it keeps none between partitions. Messages
+/// of a key go to one partition of one topic; where a batch has a key in several topics, each change of topic begins
+/// another wave, which is sent when the one before it is confirmed.
+pub(crate) struct Batch<'a> {
+    entries: Vec<Entry<'a>>,
+    waves: usize,
+}
+
+struct Entry<'a> {
+    message: &'a OutboxMessage,
+    wave: usize,
+    state: State<'a>,
+}
+
+enum State<'a> {
+    Ready(Encoded<'a>),
+    UnderWay { size: usize },
+    Done(PublishResult),
+}
+
+/// Keys of which a message has failed: nothing of them is sent any more.
+type Stopped<'a> = HashSet<&'a str>;
+
+impl<'a> Batch<'a> {
+    pub(crate) fn encode(messages: &'a [OutboxMessage], envelope: &Envelope) -> Self {
+        let mut keys: HashMap<&str, (&str, usize)> = HashMap::new();
+        let mut waves = 1;
+        let mut entries = Vec::with_capacity(messages.len());
+        for message in messages {
+            let mut wave = 0;
+            if let Some(key) = order_of(message) {
+                let topic = message.topic().as_str();
+                let (last, at) = keys.entry(key).or_insert((topic, 0));
+                if *last != topic {
+                    (*last, *at) = (topic, *at + 1);
+                }
+                wave = *at;
+                waves = waves.max(wave + 1);
+            }
+            let state = match codec::encode(message, envelope) {
+                Ok(encoded) => State::Ready(encoded),
+                Err(error) => State::Done(Err(error)),
+            };
+            entries.push(Entry { message, wave, state });
+        }
+        Self { entries, waves }
+    }
+
+    pub(crate) fn sendable(&self) -> usize {
+        self.entries.iter().filter(|entry| matches!(entry.state, State::Ready(_))).count()
+    }
+
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &'a str> {
+        let ready = |entry: &Entry<'a>| match &entry.state {
+            State::Ready(encoded) => Some(encoded.topic()),
+            _ => None,
+        };
+        self.entries.iter().filter_map(ready)
+    }
+
+    /// Gives up the messages of these topics.
+    pub(crate) fn refuse(&mut self, bad: &Bad<'_>) {
+        for entry in &mut self.entries {
+            if let State::Ready(encoded) = &entry.state
+                && let Some(error) = bad.get(encoded.topic())
+            {
+                entry.state = State::Done(Err(PublishError::new(error.kind(), error.to_string())));
+            }
+        }
+    }
+
+    /// The results if none is sent.
+    pub(crate) fn unsent(mut self, why: impl Fn() -> PublishError) -> Vec<PublishResult> {
+        for entry in &mut self.entries {
+            if !matches!(entry.state, State::Done(_)) {
+                entry.state = State::Done(Err(why()));
+            }
+        }
+        self.results()
+    }
+
+    /// Hands the records to the producer, wave by wave, and waits for the reports, so that all of a wave are under way
+    /// together.
+    pub(crate) async fn send(
+        mut self,
+        producer: &Producer,
+        link: &Link,
+        topics: &Topics,
+        deadline: Instant,
+    ) -> Vec<PublishResult> {
+        // A call that is dropped half-way leaves records behind that nobody waits for.
+        let mut doubt = Doubt { producer, cleared: false };
+        let mut stopped = Stopped::new();
+        for wave in 0..self.waves {
+            let call = Call::new(self.entries.len());
+            self.hand_over(producer, &call, wave, &mut stopped, deadline).await;
+            // Without an answer in time, the reports that are there count all the same.
+            let _ = timeout_at(deadline, call.finished()).await;
+            self.collect(producer, link, topics, &call, &mut stopped);
+        }
+        let unknown = |entry: &Entry<'_>| match &entry.state {
+            State::Done(Err(error)) => error.kind() == PublishErrorKind::Unknown,
+            _ => false,
+        };
+        doubt.cleared = !self.entries.iter().any(unknown);
+        self.results()
+    }
+
+    async fn hand_over(
+        &mut self,
+        producer: &Producer,
+        call: &Arc<Call>,
+        wave: usize,
+        stopped: &mut Stopped<'a>,
+        deadline: Instant,
+    ) {
+        let mut next = 0;
+        loop {
+            let added = producer.add(|client| self.add(client, call, wave, stopped, &mut next));
+            let why = match added {
+                Some(true) => return,
+                None => Failure::Lost,
+                Some(false) if Instant::now() >= deadline => Failure::NotSent,
+                Some(false) => {
+                    // librdkafka counts a record until its report was handed out, and has no call-back for that moment.
+                    sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
+            };
+            for entry in self.entries.iter_mut().filter(|entry| entry.wave == wave) {
+                if let State::Ready(_) = entry.state {
+                    entry.state = State::Done(Err(publish_error(match &why {
+                        Failure::Lost => Failure::Lost,
+                        _ => Failure::NotSent,
+                    })));
+                    stopped.extend(order_of(entry.message));
+                }
+            }
+            return;
+        }
+    }
+
+    /// Adds records in their order; `false` if the queue is full, and `next` is where to go on.
+    fn add(
+        &mut self,
+        client: &Client,
+        call: &Arc<Call>,
+        wave: usize,
+        stopped: &mut Stopped<'a>,
+        next: &mut usize,
+    ) -> bool {
+        while let Some(entry) = self.entries.get_mut(*next) {
+            if entry.wave != wave {
+                *next += 1;
+                continue;
+            }
+            let key = order_of(entry.message);
+            entry.state = match std::mem::replace(&mut entry.state, State::Done(Ok(()))) {
+                State::Ready(_) if key.is_some_and(|key| stopped.contains(key)) => {
+                    State::Done(Err(publish_error(Failure::Behind)))
+                }
+                State::Ready(encoded) => match add_one(client, encoded, call, *next) {
+                    Ok(added) => added,
+                    Err(full) => {
+                        entry.state = State::Ready(full);
+                        return false;
+                    }
+                },
+                other => other,
+            };
+            if let State::Done(Err(_)) = entry.state {
+                stopped.extend(key);
+            }
+            *next += 1;
+        }
+        true
+    }
+
+    fn collect(
+        &mut self,
+        producer: &Producer,
+        link: &Link,
+        topics: &Topics,
+        call: &Call,
+        stopped: &mut Stopped<'a>,
+    ) {
+        for (place, entry) in self.entries.iter_mut().enumerate() {
+            let State::UnderWay { size } = entry.state else {
+                continue;
+            };
+            let topic = entry.message.topic().as_str();
+            let result = match call.report(place) {
+                Some(Ok(())) => Ok(()),
+                Some(Err(code)) => {
+                    topics.reported(topic, code);
+                    // A record of this size never shares a batch.
+                    let alone = size >= producer.batch_bytes;
+                    if !alone && matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) {
+                        link.refused(producer);
+                    }
+                    Err(publish_error(Failure::Report { topic, code, alone, size }))
+                }
+                None => Err(publish_error(Failure::NoReport { reason: producer.health().reason() })),
+            };
+            if result.is_err() {
+                stopped.extend(order_of(entry.message));
+            }
+            entry.state = State::Done(result);
+        }
+    }
+
+    fn results(self) -> Vec<PublishResult> {
+        let result = |entry: Entry<'_>| match entry.state {
+            State::Done(result) => result,
+            // Never: every wave was handed over and collected.
+            State::Ready(_) | State::UnderWay { .. } => {
+                Err(publish_error(Failure::NoReport { reason: None }))
+            }
+        };
+        self.entries.into_iter().map(result).collect()
+    }
+}
+
+/// `Err` gives the record back because the queue is full.
+fn add_one<'a>(
+    client: &Client,
+    encoded: Encoded<'a>,
+    call: &Arc<Call>,
+    place: usize,
+) -> Result<State<'a>, Encoded<'a>> {
+    let Encoded { message, headers, timestamp, size } = encoded;
+    let topic = message.topic().as_str();
+    let record = Record {
+        topic,
+        partition: None,
+        payload: Some(&message.payload()[..]),
+        key: message.ordering_key().map(|key| key.as_str().as_bytes()),
+        timestamp,
+        headers: Some(headers),
+        delivery_opaque: call.ticket(place),
+    };
+    match client.send(record) {
+        Ok(()) => Ok(State::UnderWay { size }),
+        Err((KafkaError::MessageProduction(Code::QueueFull), record)) => {
+            let headers = record.headers.unwrap_or_else(OwnedHeaders::new);
+            Err(Encoded { message, headers, timestamp, size })
+        }
+        Err((error, _)) => {
+            let code = error.rdkafka_error_code().unwrap_or(Code::InvalidArgument);
+            Ok(State::Done(Err(publish_error(Failure::NotTaken { topic, code, size }))))
+        }
+    }
+}
+
+/// Ends the producer when it is dropped, unless it was cleared: what nobody waits for must not be sent.
+struct Doubt<'a> {
+    producer: &'a Producer,
+    cleared: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.cleared {
+            self.producer.stop();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The transport and the subscription against real brokers: the shared one, private ones that are killed, and
+//! librdkafka's own mock cluster, which injects errors.
+
+#![allow(clippy::unwrap_used, reason = "a test states what it expects")]
+
+mod broker;
+mod fixture;
+
+outbox_conformance::transport_suite!(crate::fixture::KafkaFixture);
