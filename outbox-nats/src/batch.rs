@@ -1,7 +1,7 @@
 use async_nats::Subject;
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::context::PublishErrorKind::MaxPayloadExceeded;
-use outbox_core::{OutboxMessage, PublishError, PublishErrorKind};
+use outbox_core::{Envelope, OutboxMessage, PublishError, PublishErrorKind};
 use tokio::time::{Instant, timeout_at};
 
 use crate::codec::{self, Record};
@@ -14,9 +14,9 @@ type PublishResult = Result<(), PublishError>;
 pub(crate) struct Batch(Vec<Result<Record, PublishError>>);
 
 impl Batch {
-    pub(crate) fn encode(messages: &[OutboxMessage], source: &str) -> Self {
+    pub(crate) fn encode(messages: &[OutboxMessage], envelope: &Envelope) -> Self {
         let refused = |error| publish_error(Failure::Unencodable(error));
-        let encode = |message| codec::encode(message, source).map_err(refused);
+        let encode = |message| codec::encode(message, envelope).map_err(refused);
         Self(messages.iter().map(encode).collect())
     }
 

@@ -1,53 +1,46 @@
-use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, ServerAddr};
+use outbox_core::{BrokerConfigError, BrokerUrl, Envelope, EnvelopeMode, EnvelopeNames, Secret};
 
-use crate::NatsConfigError;
+use crate::endpoint::{Auth, BROKER, Endpoint, check_stream_name, invalid, positive};
+
+const SCHEMES: [&str; 2] = ["nats", "tls"];
 
 /// Where the broker is, who we are, and which stream takes the messages.
 ///
 /// Made from a URL (`"nats://localhost:4222?stream=ORDERS".parse()`) and refined by its methods; every parameter of the
 /// URL has a method of the same name. Its `Debug` output has no credentials.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct NatsConfig {
-    pub(crate) servers: Vec<ServerAddr>,
-    pub(crate) auth: Auth,
-    pub(crate) name: String,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) envelope: Envelope,
     pub(crate) stream: Option<String>,
     pub(crate) create: bool,
     pub(crate) subjects: Vec<String>,
     pub(crate) replicas: usize,
     pub(crate) duplicate_window: Duration,
-    pub(crate) source: String,
-    pub(crate) connect_timeout: Duration,
     pub(crate) publish_timeout: Duration,
     pub(crate) max_in_flight: usize,
-}
-
-#[derive(Clone)]
-pub(crate) enum Auth {
-    Nobody,
-    Token(String),
-    User { name: String, password: String },
 }
 
 impl NatsConfig {
     /// What a server uses for a stream that names none.
     pub(crate) const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-    pub(crate) fn new(servers: Vec<ServerAddr>, auth: Auth) -> Self {
+    const PARAMETERS: [&'static str; 7] =
+        ["stream", "create", "subjects", "replicas", "duplicate_window", "publish_timeout", "max_in_flight"];
+
+    fn new(endpoint: Endpoint) -> Self {
         Self {
-            servers,
-            auth,
-            name: "outbox".to_owned(),
+            endpoint,
+            envelope: Envelope::new(EnvelopeNames::HYPHEN),
             stream: None,
             create: false,
             subjects: Vec::new(),
             replicas: 1,
             duplicate_window: Self::DUPLICATE_WINDOW,
-            source: "outbox".to_owned(),
-            connect_timeout: Duration::from_secs(3),
             publish_timeout: Duration::from_secs(5),
             max_in_flight: 256,
         }
@@ -56,21 +49,58 @@ impl NatsConfig {
     /// Logs in with a user name and a password.
     #[must_use]
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
-        self.auth = Auth::User { name: name.into(), password: password.into() };
+        self.endpoint.auth = Auth::User { name: name.into(), password: Secret::new(password.into()) };
         self
     }
 
     /// Logs in with a token.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.auth = Auth::Token(token.into());
+        self.endpoint.auth = Auth::Token(Secret::new(token.into()));
         self
     }
 
     /// What the connection is called in the server's monitoring; `outbox` by default.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+        self.endpoint.name = name.into();
+        self
+    }
+
+    /// Encrypts the connection and verifies the server, or does neither; `tls://` in place of `nats://` is the same as
+    /// `tls=required`. A server that does not encrypt is refused, and never told a password.
+    #[must_use]
+    pub fn tls(mut self, required: bool) -> Self {
+        self.endpoint.tls.required = required;
+        self
+    }
+
+    /// A PEM file with the certificates to trust instead of those of the system.
+    #[must_use]
+    pub fn tls_ca(mut self, path: impl Into<PathBuf>) -> Self {
+        self.endpoint.tls.ca = Some(path.into());
+        self
+    }
+
+    /// A PEM file with our own certificate, for a server that asks for it.
+    #[must_use]
+    pub fn tls_cert(mut self, path: impl Into<PathBuf>) -> Self {
+        self.endpoint.tls.cert = Some(path.into());
+        self
+    }
+
+    /// A PEM file with the key of [`NatsConfig::tls_cert`].
+    #[must_use]
+    pub fn tls_key(mut self, path: impl Into<PathBuf>) -> Self {
+        self.endpoint.tls.key = Some(path.into());
+        self
+    }
+
+    /// The server encrypts from the first byte (`handshake_first`), or something in front of it does; by default it
+    /// says in plain text who it is, and then encrypts.
+    #[must_use]
+    pub fn tls_first(mut self, first: bool) -> Self {
+        self.endpoint.tls_first = first;
         self
     }
 
@@ -115,15 +145,22 @@ impl NatsConfig {
 
     /// The `ce-source` of every message: a URI reference that names your service; `outbox` by default.
     #[must_use]
-    pub fn source(mut self, uri: impl Into<String>) -> Self {
-        self.source = uri.into();
+    pub fn source(mut self, uri: impl Into<Box<str>>) -> Self {
+        self.envelope = self.envelope.with_source(uri);
+        self
+    }
+
+    /// What the headers carry beside the user's own; CloudEvents by default.
+    #[must_use]
+    pub fn envelope(mut self, mode: EnvelopeMode) -> Self {
+        self.envelope = self.envelope.with_mode(mode);
         self
     }
 
     /// How long one address may take to connect; 3 seconds by default.
     #[must_use]
     pub fn connect_timeout(mut self, time: Duration) -> Self {
-        self.connect_timeout = time;
+        self.endpoint.connect_timeout = time;
         self
     }
 
@@ -143,85 +180,172 @@ impl NatsConfig {
         self
     }
 
-    pub(crate) fn checked(self) -> Result<Self, NatsConfigError> {
-        let invalid = |parameter, expected| Err(NatsConfigError::InvalidValue { parameter, expected });
-        if let Some(stream) = &self.stream {
-            // The name becomes part of the subjects of the JetStream API.
-            let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>' | '/' | '\\');
-            if stream.is_empty() || !stream.chars().all(plain) {
-                return invalid("stream", "a stream name: visible ASCII without . * > / \\");
-            }
-        }
+    pub(crate) fn checked(mut self) -> Result<Self, BrokerConfigError> {
+        self.endpoint.check()?;
+        self.envelope.check(BROKER)?;
+        self.stream.as_deref().map_or(Ok(()), check_stream_name)?;
         if self.create && self.stream.is_none() {
-            return Err(NatsConfigError::CreateWithoutStream);
+            let problem =
+                "create=true needs stream=NAME (and subjects=…, for a stream that is missing)".into();
+            return Err(BrokerConfigError::Incomplete { broker: BROKER, problem });
         }
         if self.subjects.iter().any(|s| s.is_empty() || !s.chars().all(|c| c.is_ascii_graphic())) {
-            return invalid("subjects", "subjects separated by commas, for example orders.>,billing.>");
+            invalid("subjects", "subjects separated by commas, for example orders.>,billing.>")?;
         }
         if !(1..=5).contains(&self.replicas) {
-            return invalid("replicas", "1 to 5");
+            invalid("replicas", "1 to 5")?;
         }
-        if self.source.is_empty() || !self.source.chars().all(|c| c.is_ascii_graphic()) {
-            return invalid("source", "a URI reference, for example /shop/orders");
-        }
-        if self.connect_timeout.is_zero() {
-            return invalid("connect_timeout", "a duration above zero, for example 3s");
-        }
-        if self.publish_timeout.is_zero() {
-            return invalid("publish_timeout", "a duration above zero, for example 5s");
-        }
+        positive("publish_timeout", self.publish_timeout)?;
         if !(1..=65_536).contains(&self.max_in_flight) {
-            return invalid("max_in_flight", "1 to 65536");
+            invalid("max_in_flight", "1 to 65536")?;
         }
+        self.endpoint.request_timeout = self.publish_timeout;
         Ok(self)
     }
+}
 
-    pub(crate) fn options(&self) -> ConnectOptions {
-        let options = ConnectOptions::new()
-            .name(&self.name)
-            .connection_timeout(self.connect_timeout)
-            .request_timeout(Some(self.publish_timeout))
-            // A connection that died without a word is noticed after three of them.
-            .ping_interval(Duration::from_secs(10));
-        match self.auth.clone() {
-            Auth::Nobody => options,
-            Auth::Token(token) => options.token(token),
-            Auth::User { name, password } => options.user_and_password(name, password),
+/// `nats://user:password@host:4222,host2:4222?parameter=value&…`, with `tls://` for TLS and `token@` for a token.
+///
+/// No error repeats any of the text that may hold a password.
+impl FromStr for NatsConfig {
+    type Err = BrokerConfigError;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        let url = BrokerUrl::parse(BROKER, url, &SCHEMES)?;
+        let mut config = Self::new(Endpoint::new(&url)?);
+        for parameter in url.parameters() {
+            match parameter.name() {
+                "stream" => config.stream = Some(parameter.text().to_owned()),
+                "create" => config.create = parameter.flag()?,
+                "subjects" => config.subjects = parameter.list().map(str::to_owned).collect(),
+                "replicas" => config.replicas = parameter.number(1..=5)?,
+                "duplicate_window" => config.duplicate_window = parameter.duration()?,
+                "publish_timeout" => config.publish_timeout = parameter.duration()?,
+                "max_in_flight" => config.max_in_flight = parameter.number(1..=65_536)?,
+                _ if config.envelope.set(&parameter)? || config.endpoint.set(&parameter)? => {}
+                _ => {
+                    let allowed = [&Self::PARAMETERS[..], &Envelope::PARAMETERS, &Endpoint::PARAMETERS];
+                    return Err(url.unknown(&parameter, &allowed.concat()));
+                }
+            }
+        }
+        config.checked()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(url: &str) -> String {
+        url.parse::<NatsConfig>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_parameter_reaches_the_configuration() {
+        let config: NatsConfig = "nats://me:p%40ss@a:4222,b:4333,[::1]/?stream=ORDERS&create=true\
+            &subjects=orders.>,billing.%3E&replicas=3&duplicate_window=10min&source=/shop&name=shop\
+            &connect_timeout=1s&publish_timeout=1500ms&max_in_flight=64&envelope=raw&tls=required\
+            &tls_ca=/ca&tls_cert=/cert&tls_key=/key&tls_first=true"
+            .parse()
+            .unwrap();
+        let endpoint = &config.endpoint;
+        assert_eq!(endpoint.addresses(), "a:4222, b:4333, [::1]:4222");
+        assert!(
+            matches!(&endpoint.auth, Auth::User { name, password } if name == "me" && password.reveal() == "p@ss")
+        );
+        assert_eq!(config.stream.as_deref(), Some("ORDERS"));
+        assert_eq!(config.subjects, ["orders.>", "billing.>"]);
+        assert_eq!((config.create, config.replicas, config.max_in_flight), (true, 3, 64));
+        assert_eq!(config.duplicate_window, Duration::from_secs(600));
+        assert_eq!(config.publish_timeout, Duration::from_millis(1500));
+        assert_eq!(endpoint.connect_timeout, Duration::from_secs(1));
+        assert_eq!((config.envelope.source(), endpoint.name.as_str()), ("/shop", "shop"));
+        assert_eq!(config.envelope.mode(), EnvelopeMode::Raw);
+        assert!(endpoint.tls.required && endpoint.tls_first);
+        assert_eq!(endpoint.tls.ca.as_deref().and_then(|path| path.to_str()), Some("/ca"));
+    }
+
+    #[test]
+    fn every_parameter_has_a_method() {
+        let url = "nats://h?stream=S&create=true&subjects=s.>&replicas=2&duplicate_window=1min&source=/s&name=n\
+            &connect_timeout=1s&publish_timeout=1s&max_in_flight=9&envelope=raw&tls=required&tls_ca=/a\
+            &tls_cert=/b&tls_key=/c&tls_first=true";
+        let parsed = url.replace("h?", "u:p@h?").parse::<NatsConfig>().unwrap();
+        let built = "nats://h".parse::<NatsConfig>().unwrap();
+        let second = Duration::from_secs(1);
+        let built = built.stream("S").create(true).subjects(["s.>"]).replicas(2).source("/s").name("n");
+        let built = built.duplicate_window(60 * second).connect_timeout(second).publish_timeout(second);
+        let built = built.max_in_flight(9).envelope(EnvelopeMode::Raw).user("u", "p");
+        let built = built.tls(true).tls_ca("/a").tls_cert("/b").tls_key("/c").tls_first(true);
+        assert_eq!(format!("{:?}", built.checked().unwrap()), format!("{parsed:?}"));
+    }
+
+    #[test]
+    fn a_user_without_password_is_a_token() {
+        let config: NatsConfig = "nats://t0ken@h".parse().unwrap();
+        assert!(matches!(&config.endpoint.auth, Auth::Token(token) if token.reveal() == "t0ken"));
+    }
+
+    #[test]
+    fn tls_is_a_scheme_or_a_parameter() {
+        let required = |url: &str| url.parse::<NatsConfig>().unwrap().endpoint.tls.required;
+        assert!(required("tls://h") && required("nats://h?tls=required"));
+        assert!(!required("nats://h"));
+        let gone = "nats://h?tls=required&tls_ca=/gone.pem".parse::<NatsConfig>().unwrap();
+        let error = gone.endpoint.check_files().unwrap_err().to_string();
+        assert!(error.contains("tls_ca: /gone.pem"), "{error}");
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong_and_what_is_allowed() {
+        assert_eq!(
+            error("nats://h?strem=X"),
+            "the NATS URL has an unknown parameter \"strem\"; allowed are stream, create, subjects, replicas, \
+             duplicate_window, publish_timeout, max_in_flight, source, envelope, name, connect_timeout, tls, \
+             tls_ca, tls_cert, tls_key, tls_first"
+        );
+        assert_eq!(
+            error("nats://h?create=true"),
+            "the NATS configuration is incomplete: create=true needs stream=NAME (and subjects=…, for a stream \
+             that is missing)"
+        );
+        for bad in [
+            "nats://",
+            "nats://h:port",
+            "nats://a,,b",
+            "nats://h/path",
+            "nats://h?stream=a.b",
+            "h:4222",
+            "nats://h?publish_timeout=5",
+            "nats://h?max_in_flight=0",
+            "nats://h?tls_first=true",
+        ] {
+            assert!(bad.parse::<NatsConfig>().is_err(), "{bad} was accepted");
         }
     }
 
-    /// Hosts and ports, for error texts.
-    pub(crate) fn addresses(&self) -> String {
-        let address = |server: &ServerAddr| format!("{}:{}", server.host(), server.port());
-        self.servers.iter().map(address).collect::<Vec<_>>().join(", ")
-    }
-}
-
-impl fmt::Debug for NatsConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsConfig")
-            .field("servers", &self.addresses())
-            .field("auth", &self.auth)
-            .field("name", &self.name)
-            .field("stream", &self.stream)
-            .field("create", &self.create)
-            .field("subjects", &self.subjects)
-            .field("replicas", &self.replicas)
-            .field("duplicate_window", &self.duplicate_window)
-            .field("source", &self.source)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("publish_timeout", &self.publish_timeout)
-            .field("max_in_flight", &self.max_in_flight)
-            .finish()
-    }
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nobody => "none",
-            Self::Token(_) => "token",
-            Self::User { .. } => "user and password",
-        })
+    #[test]
+    fn no_text_repeats_the_password() {
+        const CANARY: &str = "c4nary";
+        for url in [
+            "nats://u:c4nary@h",
+            "nats://c4nary@h",
+            "nats://u:c4nary@h?nonsense=1",
+            "nats://u:c4nary@h:x",
+            "nats://u:c4nary/@h",
+            "nats://u:c4nary#@h",
+            "nats://u:c4nary?@h",
+            "nats://u:1?c4nary@h",
+            "nats://u:c4nary%ff@h",
+            "http://u:c4nary@h",
+            "nats://u:c4nary@h?create=c4nary",
+        ] {
+            let text = match url.parse::<NatsConfig>() {
+                Ok(config) => format!("{config:?} {config:#?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(!text.contains(CANARY), "{text}");
+        }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, ConnectError, ConnectErrorKind, Event, ServerError};
+use async_nats::{Client, ConnectError, Event, ServerError};
 use futures_util::future::{Either, select};
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::NatsConfig;
+use crate::endpoint::Endpoint;
 
 /// One connection to the broker, which is never repaired: when it is lost or given up, it is gone with everything in it.
 ///
@@ -34,25 +34,28 @@ pub(crate) struct Connection {
 /// Subjects that the server has refused.
 type Forbidden = Arc<Mutex<BTreeSet<String>>>;
 
-type Opened = Result<(Client, jetstream::Context), ConnectError>;
+/// A text, if it failed.
+type Opened = Result<(Client, jetstream::Context), String>;
 
 impl Connection {
     /// Connects. A dropped future stops the attempt.
-    pub(crate) async fn open(config: &NatsConfig) -> Result<Self, ConnectError> {
+    pub(crate) async fn open(endpoint: &Endpoint, acks_in_flight: usize) -> Result<Self, String> {
         let stop = Arc::new(Notify::new());
         let (opened, opening) = oneshot::channel();
         let (alive, ended) = watch::channel(());
         let forbidden = Forbidden::default();
-        let task = live(config.clone(), stop.clone(), forbidden.clone(), opened);
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let task = live(endpoint.clone(), acks_in_flight, stop.clone(), forbidden.clone(), opened);
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         let thread = std::thread::Builder::new().name("outbox-nats".to_owned());
-        thread.spawn(move || {
+        let spawned = thread.spawn(move || {
             runtime.block_on(task);
             // Does not wait for a name server that takes its time.
             runtime.shutdown_background();
             drop(alive);
-        })?;
-        let broken = |_| Err(ConnectError::new(ConnectErrorKind::Io));
+        });
+        spawned.map_err(|error| error.to_string())?;
+        let broken = |_| Err("the attempt was given up".to_owned());
         let (client, jetstream) = opening.await.unwrap_or_else(broken)?;
         Ok(Self { client, jetstream, stop, ended, doubtful: AtomicBool::new(false), forbidden })
     }
@@ -99,13 +102,14 @@ impl Drop for Connection {
 
 /// The life of a connection: until it is lost, or nobody wants it any more.
 async fn live(
-    config: NatsConfig,
+    endpoint: Endpoint,
+    acks_in_flight: usize,
     stop: Arc<Notify>,
     forbidden: Forbidden,
     mut opened: oneshot::Sender<Opened>,
 ) {
     let outcome = {
-        let connecting = pin!(connect(&config, &stop, forbidden));
+        let connecting = pin!(connect(&endpoint, acks_in_flight, &stop, forbidden));
         match select(connecting, pin!(opened.closed())).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right(_) => return,
@@ -117,11 +121,16 @@ async fn live(
     }
 }
 
-async fn connect(config: &NatsConfig, stop: &Arc<Notify>, forbidden: Forbidden) -> Opened {
+async fn connect(
+    endpoint: &Endpoint,
+    acks_in_flight: usize,
+    stop: &Arc<Notify>,
+    forbidden: Forbidden,
+) -> Opened {
     let lost = stop.clone();
     let before = Arc::new(AtomicBool::new(false));
     // async-nats asks this before each attempt, the first included. The second means that the connection was lost.
-    let options = config.options().reconnect_to_server_callback(move |_, _| {
+    let options = endpoint.options()?.reconnect_to_server_callback(move |_, _| {
         let (lost, again) = (lost.clone(), before.swap(true, Ordering::AcqRel));
         async move {
             if again {
@@ -135,13 +144,22 @@ async fn connect(config: &NatsConfig, stop: &Arc<Notify>, forbidden: Forbidden) 
         note(&forbidden, &event);
         future::ready(())
     });
-    let client = options.connect(config.servers.clone()).await?;
+    let client = options.connect(endpoint.servers()).await.map_err(|error| reason(endpoint, &error))?;
     let jetstream = ContextBuilder::new()
         // The deadline of the whole batch comes first; this one is for nobody.
-        .timeout(config.publish_timeout * 2)
-        .max_ack_inflight(config.max_in_flight * 2)
+        .timeout(endpoint.request_timeout * 2)
+        .max_ack_inflight(acks_in_flight * 2)
         .build(client.clone());
     Ok((client, jetstream))
+}
+
+/// What a plain-text server makes of our greeting reads like a broken one.
+fn reason(endpoint: &Endpoint, error: &ConnectError) -> String {
+    let plain = format!("{error:?}").contains("InvalidContentType");
+    if plain && endpoint.tls.required {
+        return format!("{error}; the server does not encrypt, and tls=required was asked for");
+    }
+    error.to_string()
 }
 
 fn note(forbidden: &Forbidden, event: &Event) {

@@ -6,39 +6,7 @@ use async_nats::jetstream::context::{
 use outbox_core::PublishError;
 
 use crate::codec::EncodeError;
-
-/// Why a configuration is refused. No text holds credentials.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NatsConfigError {
-    /// Not a NATS URL.
-    #[error("the NATS URL is malformed: {problem}")]
-    MalformedUrl {
-        /// What is wrong.
-        problem: &'static str,
-    },
-    /// A misspelt parameter would otherwise be a setting that silently does nothing.
-    #[error("the NATS URL has an unknown parameter {name:?}; allowed are {allowed}")]
-    UnknownParameter {
-        /// The parameter.
-        name: String,
-        /// All that there are.
-        allowed: String,
-    },
-    /// A value that can't be used.
-    #[error("{parameter} of the NATS configuration must be {expected}")]
-    InvalidValue {
-        /// The parameter.
-        parameter: &'static str,
-        /// What it must be.
-        expected: &'static str,
-    },
-    /// What to create was not said.
-    #[error(
-        "create=true of the NATS configuration needs stream=NAME (and subjects=…, for a stream that is missing)"
-    )]
-    CreateWithoutStream,
-}
+use crate::link::Unreachable;
 
 /// Everything that can go wrong between a message and its acknowledgement, or in a check.
 #[derive(Debug)]
@@ -46,7 +14,7 @@ pub(crate) enum Failure<'a> {
     Closed,
     Unencodable(EncodeError),
     /// No connection; the text says where to.
-    Unreachable(&'a str),
+    Unreachable(String),
     /// The deadline came before the message was given to the client.
     NotSent,
     /// The connection broke before the message was given to the client.
@@ -82,6 +50,12 @@ pub(crate) enum Failure<'a> {
         stream: &'a str,
         problem: &'static str,
     },
+}
+
+impl From<Unreachable> for Failure<'_> {
+    fn from(Unreachable(text): Unreachable) -> Self {
+        Self::Unreachable(text)
+    }
 }
 
 /// The one place that decides what a failure means for a message.

@@ -1,7 +1,7 @@
 //! Publishes outbox messages to NATS JetStream, and counts a message as delivered only when a stream has confirmed it.
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), outbox_nats::NatsConfigError> {
+//! # async fn example() -> Result<(), outbox_core::BrokerConfigError> {
 //! use outbox_nats::NatsTransport;
 //!
 //! let transport = NatsTransport::connect(
@@ -37,7 +37,8 @@
 #![forbid(unsafe_code)]
 
 mod config;
-mod config_url;
+mod endpoint;
+mod tls;
 
 mod transport;
 
@@ -50,7 +51,6 @@ mod stream;
 
 mod error;
 
-pub use codec::{NatsDecodeError, decode};
+pub use codec::decode;
 pub use config::NatsConfig;
-pub use error::NatsConfigError;
 pub use transport::NatsTransport;

@@ -1,16 +1,15 @@
 use std::sync::Arc;
 
-use outbox_core::PublishError;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::NatsConfig;
 use crate::connection::Connection;
-use crate::error::{Failure, publish_error};
+use crate::endpoint::Endpoint;
 
 /// The way to the broker: at most one connection, opened when it is needed.
 pub(crate) struct Link {
-    config: NatsConfig,
+    endpoint: Endpoint,
+    acks_in_flight: usize,
     state: Mutex<State>,
 }
 
@@ -20,13 +19,22 @@ struct State {
     refused: Option<(Instant, String)>,
 }
 
+/// No connection; the text says where to, and why.
+#[derive(Debug)]
+pub(crate) struct Unreachable(pub(crate) String);
+
 impl Link {
-    pub(crate) fn new(config: NatsConfig) -> Self {
-        Self { config, state: Mutex::default() }
+    /// For so many acknowledgements of publishes at once.
+    pub(crate) fn new(endpoint: Endpoint, acks_in_flight: usize) -> Self {
+        Self { endpoint, acks_in_flight, state: Mutex::default() }
     }
 
     /// The connection, opened if there is none that works.
-    pub(crate) async fn connection(&self) -> Result<Arc<Connection>, PublishError> {
+    ///
+    /// # Errors
+    ///
+    /// A text that says where to, and why not.
+    pub(crate) async fn connection(&self) -> Result<Arc<Connection>, Unreachable> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
         if let Some(connection) = state.connection.clone() {
@@ -41,15 +49,14 @@ impl Link {
         if let Some((when, text)) = &state.refused
             && *when >= asked
         {
-            return Err(publish_error(Failure::Unreachable(text)));
+            return Err(Unreachable(text.clone()));
         }
-        match Connection::open(&self.config).await {
+        match Connection::open(&self.endpoint, self.acks_in_flight).await {
             Ok(connection) => Ok(state.connection.insert(Arc::new(connection)).clone()),
-            Err(error) => {
-                let text = format!("{}: {error}", self.config.addresses());
-                let failure = publish_error(Failure::Unreachable(&text));
-                state.refused = Some((Instant::now(), text));
-                Err(failure)
+            Err(reason) => {
+                let text = format!("{}: {reason}", self.endpoint.addresses());
+                state.refused = Some((Instant::now(), text.clone()));
+                Err(Unreachable(text))
             }
         }
     }

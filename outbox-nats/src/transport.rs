@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_core::{OutboxMessage, PublishError, Transport, TransportCapabilities};
+use outbox_core::{BrokerConfigError, OutboxMessage, PublishError, Transport, TransportCapabilities};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::connection::Connection;
 use crate::error::{Failure, publish_error};
 use crate::link::Link;
-use crate::{NatsConfig, NatsConfigError, stream};
+use crate::{NatsConfig, stream};
 
 /// Publishes to JetStream. See the [crate] for what goes where.
 ///
@@ -46,12 +46,12 @@ impl NatsTransport {
     ///
     /// # Errors
     ///
-    /// [`NatsConfigError`] if the URL is wrong; never because of the broker.
+    /// [`BrokerConfigError`] if the URL is wrong, or a file that it names; never because of the broker.
     ///
     /// # Cancel safety
     ///
     /// Yes; a stream may have been created.
-    pub async fn connect(url: &str) -> Result<Self, NatsConfigError> {
+    pub async fn connect(url: &str) -> Result<Self, BrokerConfigError> {
         let transport = Self::new(url.parse()?)?;
         if let Err(error) = transport.check().await {
             tracing::warn!("the NATS transport is not ready yet: {error}");
@@ -63,11 +63,12 @@ impl NatsTransport {
     ///
     /// # Errors
     ///
-    /// [`NatsConfigError`] if a value is out of its range.
-    pub fn new(config: NatsConfig) -> Result<Self, NatsConfigError> {
+    /// [`BrokerConfigError`] if a value is out of its range, or a file of a certificate can't be read.
+    pub fn new(config: NatsConfig) -> Result<Self, BrokerConfigError> {
         let config = config.checked()?;
+        config.endpoint.check_files()?;
         Ok(Self {
-            link: Link::new(config.clone()),
+            link: Link::new(config.endpoint.clone(), config.max_in_flight),
             in_flight: Semaphore::new(config.max_in_flight),
             checked: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -78,7 +79,7 @@ impl NatsTransport {
 
     /// Publishes at most as many as may be in flight.
     async fn publish_window(&self, window: &[OutboxMessage], deadline: Instant) -> Vec<PublishResult> {
-        let batch = Batch::encode(window, &self.config.source);
+        let batch = Batch::encode(window, &self.config.envelope);
         let wanted = u32::try_from(batch.sendable()).unwrap_or(u32::MAX);
         if wanted == 0 {
             return batch.unsent(|| publish_error(Failure::NotSent));
@@ -93,8 +94,8 @@ impl NatsTransport {
             Ok(Ok(connection)) => batch.send(&connection, deadline).await,
             Ok(Err(error)) => batch.unsent(|| PublishError::new(error.kind(), error.to_string())),
             Err(_) => {
-                let text = format!("{}: timed out", self.config.addresses());
-                batch.unsent(|| publish_error(Failure::Unreachable(&text)))
+                let text = format!("{}: timed out", self.config.endpoint.addresses());
+                batch.unsent(|| publish_error(Failure::Unreachable(text.clone())))
             }
         }
     }
@@ -109,7 +110,7 @@ impl NatsTransport {
     }
 
     async fn connection(&self) -> Result<Arc<Connection>, PublishError> {
-        let connection = self.link.connection().await?;
+        let connection = self.link.connection().await.map_err(Failure::from).map_err(publish_error)?;
         self.learn(|learned| learned.max_payload = Some(connection.client.max_payload()));
         Ok(connection)
     }

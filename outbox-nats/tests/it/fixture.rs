@@ -5,6 +5,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream::Config};
 use async_trait::async_trait;
 use bytes::Bytes;
+use outbox_conformance::tls::TlsAddress;
 use outbox_conformance::transport_suite::{BrokerProcess, Received, TransportFixture};
 use outbox_core::Transport;
 use outbox_nats::{NatsConfig, NatsTransport};
@@ -158,6 +159,17 @@ impl TransportFixture for NatsFixture {
         let transport = NatsTransport::new(config).unwrap();
         texts.push(format!("{transport:?} {transport:#?}"));
         Some((Arc::new(transport), texts))
+    }
+
+    async fn tls_backend(&self, _advertised: u16) -> Option<u16> {
+        let address = self.url.rsplit(':').next().unwrap();
+        Some(address.trim_end_matches('/').parse().unwrap())
+    }
+
+    fn over_tls(&self, address: &TlsAddress) -> Option<(Arc<dyn Transport>, String)> {
+        let TlsAddress { host, port, .. } = address;
+        let url = format!("nats://{host}:{port}?tls_first=true&{}", address.parameters());
+        Some((Arc::new(NatsTransport::new(url.parse().unwrap()).unwrap()), self.topic("secret")))
     }
 
     fn broker(&self) -> Option<&dyn BrokerProcess> {
