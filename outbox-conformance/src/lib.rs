@@ -19,6 +19,7 @@ pub mod subscription_suite;
 pub mod transport_suite;
 
 mod proxy;
+pub mod servers;
 pub mod tls;
 
 pub use fixture::{FixtureTransaction, RawRow, StoreFixture, run_case, started};
