@@ -5,5 +5,6 @@
 
 mod broker;
 mod fixture;
+mod probe;
 
 outbox_conformance::transport_suite!(crate::fixture::KafkaFixture);
