@@ -1,12 +1,9 @@
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use outbox_core::{BrokerConfigError, BrokerUrl, Envelope, EnvelopeMode, EnvelopeNames, Secret};
+use outbox_core::{BrokerConfigError, BrokerUrl, Envelope, EnvelopeMode, EnvelopeNames};
 
-use crate::endpoint::{Auth, BROKER, Endpoint, check_stream_name, invalid, positive};
-
-const SCHEMES: [&str; 2] = ["nats", "tls"];
+use crate::endpoint::{BROKER, Endpoint, SCHEMES, check_stream_name, endpoint_methods, invalid, positive};
 
 /// Where the broker is, who we are, and which stream takes the messages.
 ///
@@ -46,63 +43,7 @@ impl NatsConfig {
         }
     }
 
-    /// Logs in with a user name and a password.
-    #[must_use]
-    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
-        self.endpoint.auth = Auth::User { name: name.into(), password: Secret::new(password.into()) };
-        self
-    }
-
-    /// Logs in with a token.
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.endpoint.auth = Auth::Token(Secret::new(token.into()));
-        self
-    }
-
-    /// What the connection is called in the server's monitoring; `outbox` by default.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.endpoint.name = name.into();
-        self
-    }
-
-    /// Encrypts the connection and verifies the server, or does neither; `tls://` in place of `nats://` is the same as
-    /// `tls=required`. A server that does not encrypt is refused, and never told a password.
-    #[must_use]
-    pub fn tls(mut self, required: bool) -> Self {
-        self.endpoint.tls.required = required;
-        self
-    }
-
-    /// A PEM file with the certificates to trust instead of those of the system.
-    #[must_use]
-    pub fn tls_ca(mut self, path: impl Into<PathBuf>) -> Self {
-        self.endpoint.tls.ca = Some(path.into());
-        self
-    }
-
-    /// A PEM file with our own certificate, for a server that asks for it.
-    #[must_use]
-    pub fn tls_cert(mut self, path: impl Into<PathBuf>) -> Self {
-        self.endpoint.tls.cert = Some(path.into());
-        self
-    }
-
-    /// A PEM file with the key of [`NatsConfig::tls_cert`].
-    #[must_use]
-    pub fn tls_key(mut self, path: impl Into<PathBuf>) -> Self {
-        self.endpoint.tls.key = Some(path.into());
-        self
-    }
-
-    /// The server encrypts from the first byte (`handshake_first`), or something in front of it does; by default it
-    /// says in plain text who it is, and then encrypts.
-    #[must_use]
-    pub fn tls_first(mut self, first: bool) -> Self {
-        self.endpoint.tls_first = first;
-        self
-    }
+    endpoint_methods!();
 
     /// The stream that is checked, and from which the window of the duplicate check is learned. It does not restrict
     /// what is published: a message goes to whichever stream takes its subject.
@@ -154,13 +95,6 @@ impl NatsConfig {
     #[must_use]
     pub fn envelope(mut self, mode: EnvelopeMode) -> Self {
         self.envelope = self.envelope.with_mode(mode);
-        self
-    }
-
-    /// How long one address may take to connect; 3 seconds by default.
-    #[must_use]
-    pub fn connect_timeout(mut self, time: Duration) -> Self {
-        self.endpoint.connect_timeout = time;
         self
     }
 
@@ -236,6 +170,7 @@ impl FromStr for NatsConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::Auth;
 
     fn error(url: &str) -> String {
         url.parse::<NatsConfig>().unwrap_err().to_string()

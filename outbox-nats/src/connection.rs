@@ -8,8 +8,9 @@ use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectError, Event, ServerError};
 use futures_util::future::{Either, select};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::AbortHandle;
 
 use crate::endpoint::Endpoint;
 
@@ -25,6 +26,7 @@ use crate::endpoint::Endpoint;
 pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
+    runtime: Handle,
     stop: Arc<Notify>,
     ended: watch::Receiver<()>,
     doubtful: AtomicBool,
@@ -47,6 +49,7 @@ impl Connection {
         let task = live(endpoint.clone(), acks_in_flight, stop.clone(), forbidden.clone(), opened);
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+        let handle = runtime.handle().clone();
         let thread = std::thread::Builder::new().name("outbox-nats".to_owned());
         let spawned = thread.spawn(move || {
             runtime.block_on(task);
@@ -57,7 +60,21 @@ impl Connection {
         spawned.map_err(|error| error.to_string())?;
         let broken = |_| Err("the attempt was given up".to_owned());
         let (client, jetstream) = opening.await.unwrap_or_else(broken)?;
-        Ok(Self { client, jetstream, stop, ended, doubtful: AtomicBool::new(false), forbidden })
+        Ok(Self {
+            client,
+            jetstream,
+            runtime: handle,
+            stop,
+            ended,
+            doubtful: AtomicBool::new(false),
+            forbidden,
+        })
+    }
+
+    /// Runs something beside the client. It is dropped when the connection ends.
+    #[cfg(feature = "subscription")]
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.runtime.spawn(task).abort_handle()
     }
 
     pub(crate) fn is_up(&self) -> bool {

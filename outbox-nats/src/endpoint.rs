@@ -9,6 +9,8 @@ use crate::tls;
 /// What configuration errors call the broker.
 pub(crate) const BROKER: &str = "NATS";
 
+pub(crate) const SCHEMES: [&str; 2] = ["nats", "tls"];
+
 const PORT: u16 = 4222;
 
 /// Where the broker is, who we are there, and how the connection is encrypted: what publishing and subscribing have in
@@ -128,6 +130,81 @@ impl Endpoint {
         Ok(if self.tls_first { options.tls_first() } else { options })
     }
 }
+
+/// The methods of both configurations that set something of their endpoint.
+macro_rules! endpoint_methods {
+    () => {
+        /// Logs in with a user name and a password.
+        #[must_use]
+        pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+            self.endpoint.auth = $crate::endpoint::Auth::User {
+                name: name.into(),
+                password: ::outbox_core::Secret::new(password.into()),
+            };
+            self
+        }
+
+        /// Logs in with a token.
+        #[must_use]
+        pub fn token(mut self, token: impl Into<String>) -> Self {
+            self.endpoint.auth = $crate::endpoint::Auth::Token(::outbox_core::Secret::new(token.into()));
+            self
+        }
+
+        /// What the connection is called in the server's monitoring; `outbox` by default.
+        #[must_use]
+        pub fn name(mut self, name: impl Into<String>) -> Self {
+            self.endpoint.name = name.into();
+            self
+        }
+
+        /// Encrypts the connection and verifies the server, or does neither; `tls://` in place of `nats://` is the same as
+        /// `tls=required`. A server that does not encrypt is refused, and never told a password.
+        #[must_use]
+        pub fn tls(mut self, required: bool) -> Self {
+            self.endpoint.tls.required = required;
+            self
+        }
+
+        /// A PEM file with the certificates to trust instead of those of the system.
+        #[must_use]
+        pub fn tls_ca(mut self, path: impl Into<::std::path::PathBuf>) -> Self {
+            self.endpoint.tls.ca = Some(path.into());
+            self
+        }
+
+        /// A PEM file with our own certificate, for a server that asks for it.
+        #[must_use]
+        pub fn tls_cert(mut self, path: impl Into<::std::path::PathBuf>) -> Self {
+            self.endpoint.tls.cert = Some(path.into());
+            self
+        }
+
+        /// A PEM file with the key of [`Self::tls_cert`].
+        #[must_use]
+        pub fn tls_key(mut self, path: impl Into<::std::path::PathBuf>) -> Self {
+            self.endpoint.tls.key = Some(path.into());
+            self
+        }
+
+        /// The server encrypts from the first byte (`handshake_first`), or something in front of it does; by default it
+        /// says in plain text who it is, and then encrypts.
+        #[must_use]
+        pub fn tls_first(mut self, first: bool) -> Self {
+            self.endpoint.tls_first = first;
+            self
+        }
+
+        /// How long one address may take to connect; 3 seconds by default.
+        #[must_use]
+        pub fn connect_timeout(mut self, time: ::std::time::Duration) -> Self {
+            self.endpoint.connect_timeout = time;
+            self
+        }
+    };
+}
+
+pub(crate) use endpoint_methods;
 
 pub(crate) fn positive(parameter: &'static str, time: Duration) -> Result<(), BrokerConfigError> {
     if time.is_zero() {

@@ -42,6 +42,9 @@ mod tls;
 
 mod transport;
 
+#[cfg(feature = "subscription")]
+mod subscription;
+
 mod batch;
 mod codec;
 
@@ -53,4 +56,6 @@ mod error;
 
 pub use codec::decode;
 pub use config::NatsConfig;
+#[cfg(feature = "subscription")]
+pub use subscription::{NatsSubscription, NatsSubscriptionConfig};
 pub use transport::NatsTransport;

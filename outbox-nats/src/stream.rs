@@ -1,8 +1,9 @@
-use async_nats::jetstream::Context;
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, RequestError,
+};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use outbox_core::PublishError;
 
 use crate::NatsConfig;
@@ -19,6 +20,22 @@ pub(crate) async fn check(jetstream: &Context, config: &NatsConfig) -> Result<Op
         return Err(publish_error(Failure::StreamUnusable { stream, problem }));
     }
     Ok(Some(found))
+}
+
+/// Why a question about streams has no answer.
+#[derive(Debug)]
+pub(crate) enum Unasked {
+    Request(RequestError),
+    JetStream(jetstream::Error),
+}
+
+/// The stream that takes a subject.
+pub(crate) async fn taken_by(jetstream: &Context, subject: &str) -> Result<Option<String>, Unasked> {
+    let question = serde_json::json!({ "subject": subject });
+    match jetstream.request("STREAM.NAMES", &question).await.map_err(Unasked::Request)? {
+        Response::<serde_json::Value>::Ok(names) => Ok(names["streams"][0].as_str().map(str::to_owned)),
+        Response::Err { error } => Err(Unasked::JetStream(error)),
+    }
 }
 
 /// Logs what can lose messages.

@@ -5,5 +5,10 @@
 mod broker;
 mod fixture;
 mod jetstream;
+mod subscriber;
 
 outbox_conformance::transport_suite!(crate::fixture::NatsFixture);
+
+mod subscription {
+    outbox_conformance::subscription_suite!(crate::subscriber::SubscriberFixture);
+}
