@@ -110,7 +110,7 @@ impl<'a> Batch<'a> {
         deadline: Instant,
     ) -> Vec<PublishResult> {
         // A call that is dropped half-way leaves records behind that nobody waits for.
-        let mut doubt = Doubt { producer, cleared: false };
+        let mut doubt = Doubt::about(producer);
         let mut stopped = Stopped::new();
         for wave in 0..self.waves {
             let call = Call::new(self.entries.len());
@@ -274,9 +274,15 @@ fn add_one<'a>(
 }
 
 /// Ends the producer when it is dropped, unless it was cleared: what nobody waits for must not be sent.
-struct Doubt<'a> {
+pub(crate) struct Doubt<'a> {
     producer: &'a Producer,
-    cleared: bool,
+    pub(crate) cleared: bool,
+}
+
+impl<'a> Doubt<'a> {
+    pub(crate) const fn about(producer: &'a Producer) -> Self {
+        Self { producer, cleared: false }
+    }
 }
 
 impl Drop for Doubt<'_> {

@@ -24,10 +24,6 @@ impl<'a> Encoded<'a> {
     pub(crate) fn topic(&self) -> &'a str {
         self.message.topic().as_str()
     }
-
-    pub(crate) fn key(&self) -> Option<&'a [u8]> {
-        self.message.ordering_key().map(|key| key.as_str().as_bytes())
-    }
 }
 
 pub(crate) fn encode<'a>(

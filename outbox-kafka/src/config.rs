@@ -2,7 +2,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use outbox_core::{BrokerConfigError, BrokerUrl, Envelope, EnvelopeMode, EnvelopeNames, TlsConfig};
+use outbox_core::{
+    BrokerConfigError, BrokerUrl, Envelope, EnvelopeMode, EnvelopeNames, TlsConfig, UrlParameter,
+};
 use rdkafka::ClientConfig;
 
 use crate::BROKER;
@@ -40,6 +42,16 @@ impl Creation {
     pub(crate) const PARAMETERS: [&'static str; 3] = ["create", "partitions", "replication"];
     pub(crate) const NONE: Self = Self { allowed: false, partitions: 1, replication: 1 };
 
+    pub(crate) fn set(&mut self, parameter: &UrlParameter<'_>) -> Result<bool, BrokerConfigError> {
+        match parameter.name() {
+            "create" => self.allowed = parameter.flag()?,
+            "partitions" => self.partitions = parameter.number(1..=10_000)?,
+            "replication" => self.replication = parameter.number(1..=100)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     pub(crate) fn check(self) -> Result<(), BrokerConfigError> {
         if !(1..=10_000).contains(&self.partitions) {
             return Err(invalid("partitions", "1 to 10000"));
@@ -64,7 +76,7 @@ impl KafkaConfig {
         "queue_messages",
     ];
 
-    fn new(cluster: Cluster) -> Self {
+    pub(crate) fn new(cluster: Cluster) -> Self {
         Self {
             cluster,
             envelope: Envelope::new(EnvelopeNames::UNDERSCORE),
@@ -298,9 +310,6 @@ impl FromStr for KafkaConfig {
         let mut config = Self::new(Cluster::of(&url)?);
         for parameter in url.parameters() {
             match parameter.name() {
-                "create" => config.creation.allowed = parameter.flag()?,
-                "partitions" => config.creation.partitions = parameter.number(1..=10_000)?,
-                "replication" => config.creation.replication = parameter.number(1..=100)?,
                 "publish_timeout" => config.publish_timeout = parameter.duration()?,
                 "max_in_flight" => config.max_in_flight = parameter.number(1..=65_536)?,
                 "gapless" => config.gapless = parameter.flag()?,
@@ -314,7 +323,9 @@ impl FromStr for KafkaConfig {
                 }
                 "batch_bytes" => config.batch_bytes = parameter.number(1..=1_000_000_000)?,
                 "queue_messages" => config.queue_messages = parameter.number(1..=10_000_000)?,
-                _ if config.cluster.set(&parameter)? || config.envelope.set(&parameter)? => {}
+                _ if config.creation.set(&parameter)?
+                    || config.cluster.set(&parameter)?
+                    || config.envelope.set(&parameter)? => {}
                 _ => return Err(url.unknown(&parameter, &all_parameters())),
             }
         }

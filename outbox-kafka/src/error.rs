@@ -1,4 +1,6 @@
 use outbox_core::{BrokerConfigError, MessageError, PublishError};
+#[cfg(feature = "subscription")]
+use outbox_core::{PublishErrorKind, SubscribeError, SubscribeErrorKind};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -181,4 +183,96 @@ pub(crate) fn client_error(error: KafkaError) -> BrokerConfigError {
         },
     };
     BrokerConfigError::Client { broker: BROKER, problem }
+}
+
+/// Everything that can go wrong on the consuming side.
+#[cfg(feature = "subscription")]
+#[derive(Debug)]
+pub(crate) enum Trouble<'a> {
+    Closed,
+    /// The partition of a delivery belongs to somebody else, or the subscription was closed.
+    Stale,
+    Unreachable {
+        servers: &'a str,
+        code: Code,
+        reason: Option<String>,
+    },
+    /// The brokers have spoken about a topic or the group.
+    Group {
+        topic: Option<&'a str>,
+        code: Code,
+    },
+    Creation {
+        topic: &'a str,
+        problem: String,
+    },
+    DeadLetter(PublishError),
+    NotCommitted(Code),
+    CloseTimedOut,
+}
+
+/// The one place that decides what kind of trouble it is.
+#[cfg(feature = "subscription")]
+pub(crate) fn subscribe_error(trouble: Trouble<'_>) -> SubscribeError {
+    use SubscribeErrorKind as Kind;
+    match trouble {
+        Trouble::Closed => SubscribeError::new(Kind::Closed, "the Kafka subscription is closed"),
+        Trouble::Stale => SubscribeError::new(
+            Kind::Stale,
+            "the partition of the message was taken away from this member: it comes again, to another one",
+        ),
+        Trouble::Unreachable { servers, code, reason } => {
+            let reason = reason.unwrap_or_else(|| code.to_string());
+            SubscribeError::new(Kind::Unavailable, format!("Kafka can't be reached at {servers}: {reason}"))
+        }
+        Trouble::Group { topic, code } => {
+            let subject =
+                topic.map_or_else(|| "a topic of the group".to_owned(), |topic| format!("topic {topic:?}"));
+            match code {
+                Code::UnknownTopicOrPartition | Code::UnknownTopic => SubscribeError::new(
+                    Kind::Missing,
+                    format!("{subject} does not exist: create it, or let create=true do so"),
+                ),
+                Code::TopicAuthorizationFailed => SubscribeError::new(
+                    Kind::Refused,
+                    format!("this user may not read {subject}: grant READ"),
+                ),
+                Code::GroupAuthorizationFailed => {
+                    SubscribeError::new(Kind::Refused, "this user may not join the group: grant READ on it")
+                }
+                Code::InconsistentGroupProtocol => SubscribeError::new(
+                    Kind::Refused,
+                    "the group has members that don't know cooperative-sticky: give this one another group",
+                ),
+                Code::InvalidSessionTimeout => SubscribeError::new(
+                    Kind::Refused,
+                    "the brokers don't take redeliver_after as session time-out: see group.min.session.timeout.ms",
+                ),
+                Code::InvalidGroupId | Code::InvalidTopic => {
+                    SubscribeError::new(Kind::Refused, format!("{subject}: {code}"))
+                }
+                _ => SubscribeError::new(Kind::Unavailable, format!("{subject} can't be read now: {code}")),
+            }
+        }
+        Trouble::Creation { topic, problem } => SubscribeError::new(
+            Kind::Missing,
+            format!("topic {topic:?} is missing and can't be created: {problem}"),
+        ),
+        Trouble::DeadLetter(error) => {
+            let kind = match error.kind() {
+                PublishErrorKind::Retryable => Kind::Missing,
+                PublishErrorKind::Rejected => Kind::Refused,
+                _ => Kind::Unavailable,
+            };
+            SubscribeError::new(kind, format!("the message was not given up: {error}")).with_source(error)
+        }
+        Trouble::NotCommitted(code) => SubscribeError::new(
+            Kind::Unavailable,
+            format!("the last settlements may not be stored, their messages come again: {code}"),
+        ),
+        Trouble::CloseTimedOut => SubscribeError::new(
+            Kind::Unavailable,
+            "the group was not left in time: the last settlements may not be stored",
+        ),
+    }
 }

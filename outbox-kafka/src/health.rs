@@ -26,6 +26,10 @@ impl Health {
         }
     }
 
+    pub(crate) fn servers(&self) -> &str {
+        &self.servers
+    }
+
     /// No broker is connected.
     pub(crate) fn is_down(&self) -> bool {
         self.down.load(Ordering::Acquire)

@@ -16,6 +16,9 @@ mod config;
 
 mod transport;
 
+#[cfg(feature = "subscription")]
+mod subscription;
+
 mod batch;
 mod codec;
 
@@ -31,6 +34,8 @@ mod health;
 pub use cluster::Sasl;
 pub use codec::decode;
 pub use config::KafkaConfig;
+#[cfg(feature = "subscription")]
+pub use subscription::{KafkaSubscription, KafkaSubscriptionConfig};
 pub use transport::KafkaTransport;
 
 /// Its name in error texts.

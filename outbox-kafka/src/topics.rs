@@ -142,7 +142,7 @@ impl Topics {
     }
 }
 
-enum Standing {
+pub(crate) enum Standing {
     There,
     Not(Code),
 }
@@ -170,7 +170,7 @@ pub(crate) fn metadata(client: &Client, topic: Option<&str>, deadline: Instant) 
     Ok(metadata)
 }
 
-fn standing(metadata: &Metadata, name: &str) -> Standing {
+pub(crate) fn standing(metadata: &Metadata, name: &str) -> Standing {
     match metadata.topics().iter().find(|topic| topic.name() == name) {
         None => Standing::Not(Code::UnknownTopicOrPartition),
         Some(topic) => match topic.error() {

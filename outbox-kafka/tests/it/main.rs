@@ -5,6 +5,12 @@
 
 mod broker;
 mod fixture;
-mod probe;
+#[cfg(feature = "subscription")]
+mod subscription;
 
 outbox_conformance::transport_suite!(crate::fixture::KafkaFixture);
+
+#[cfg(feature = "subscription")]
+mod receiving {
+    outbox_conformance::subscription_suite!(crate::subscription::KafkaReader);
+}
