@@ -10,7 +10,8 @@ use async_nats::{Client, ConnectError, Event, ServerError};
 use futures_util::future::{Either, select};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::task::AbortHandle;
+#[cfg(feature = "subscription")]
+use tokio::task::JoinHandle;
 
 use crate::endpoint::Endpoint;
 
@@ -73,8 +74,8 @@ impl Connection {
 
     /// Runs something beside the client. It is dropped when the connection ends.
     #[cfg(feature = "subscription")]
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.runtime.spawn(task).abort_handle()
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(task)
     }
 
     pub(crate) fn is_up(&self) -> bool {

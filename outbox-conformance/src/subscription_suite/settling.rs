@@ -107,11 +107,16 @@ pub async fn deliveries_are_counted<F: SubscriptionFixture>(fixture: Arc<F>) {
         return;
     }
     fixture.publish(&messages(&*fixture, 1)).await;
-    for attempt in 1..=4 {
+    let mut last = 0;
+    for round in 1..=4 {
         let delivery = next(&mut *reader).await;
-        assert_eq!(delivery.attempt(), Some(attempt));
+        let attempt = delivery.attempt().unwrap();
+        // A member that closes hands back what it had fetched, and a broker may count that as a delivery.
+        let counted = if round == 3 { attempt > last } else { attempt == last + 1 };
+        assert!(counted, "attempt {attempt} after attempt {last}");
+        last = attempt;
         delivery.nack(Duration::ZERO).await.unwrap();
-        if attempt == 2 {
+        if round == 2 {
             close(reader).await;
             reader = member(&*fixture, "counted").await;
         }

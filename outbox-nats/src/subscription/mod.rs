@@ -19,7 +19,8 @@ use futures_util::future::try_join_all;
 use outbox_core::{
     BrokerConfigError, Delivery, SubscribeError, Subscription, SubscriptionCapabilities, Undecodable,
 };
-use tokio::task::AbortHandle;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub use config::NatsSubscriptionConfig;
@@ -49,7 +50,16 @@ pub struct NatsSubscription {
 /// Receiving by one connection.
 struct Session {
     connection: Arc<Connection>,
-    pump: AbortHandle,
+    pump: JoinHandle<()>,
+    stop: Arc<Notify>,
+}
+
+impl Session {
+    /// Returns when the server has been told to send nothing more, or it is too late for that.
+    async fn stop(&mut self, time: Duration) {
+        self.stop.notify_one();
+        let _ = timeout(time, &mut self.pump).await;
+    }
 }
 
 impl Drop for Session {
@@ -124,9 +134,10 @@ impl NatsSubscription {
         let inbox = inbox.map_err(|_| subscribe_error(Failure::Lost))?;
         let prefetch = self.shared.config.options.prefetch;
         let inbound = self.shared.inbound.clone();
+        let stop = Arc::new(Notify::new());
         let pump = Pump::new(connection.client.clone(), inbox, reply, feeds, prefetch, inbound);
-        let pump = connection.spawn(pump.run());
-        Ok(Session { connection, pump })
+        let pump = connection.spawn(pump.run(stop.clone()));
+        Ok(Session { connection, pump, stop })
     }
 
     async fn feeds(&self, connection: &Connection) -> Result<Vec<Feed>, SubscribeError> {
@@ -207,12 +218,16 @@ impl Subscription for NatsSubscription {
         self.feeds(&connection).await.map(drop)
     }
 
-    async fn close(&mut self, timeout: Duration) -> Result<(), SubscribeError> {
-        self.session = None;
+    async fn close(&mut self, time: Duration) -> Result<(), SubscribeError> {
         if !self.shared.close() {
             return Ok(());
         }
-        self.shared.hand_back(timeout).await
+        let deadline = Instant::now() + time;
+        // First, so that nothing that is handed back comes here again.
+        if let Some(mut session) = self.session.take() {
+            session.stop(time).await;
+        }
+        self.shared.hand_back(deadline).await
     }
 }
 

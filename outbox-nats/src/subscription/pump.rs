@@ -3,8 +3,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::{Client, Message, StatusCode, Subscriber};
+use futures_util::future::join_all;
 use futures_util::{FutureExt as _, StreamExt as _};
 use outbox_core::SubscribeError;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::consumer::Feed;
@@ -72,13 +74,13 @@ impl Pump {
         Self { client, inbox, reply, pulls, inbound, round, reason: None }
     }
 
-    pub(crate) async fn run(mut self) {
-        if let Err(failure) = self.work().await {
+    pub(crate) async fn run(mut self, stop: Arc<Notify>) {
+        if let Err(failure) = self.work(&stop).await {
             self.reason = Some(failure);
         }
     }
 
-    async fn work(&mut self) -> Result<(), SubscribeError> {
+    async fn work(&mut self, stop: &Notify) -> Result<(), SubscribeError> {
         let shortest = self.pulls.iter().map(|pull| pull.feed.ack_wait / 6).min().unwrap_or_default();
         let mut tick = interval(shortest.clamp(Duration::from_millis(10), Duration::from_secs(1)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -93,9 +95,27 @@ impl Pump {
                     }
                 }
                 () = inbound.room.notified() => {}
+                () = stop.notified() => return self.leave().await,
                 now = tick.tick() => self.tend(now).await?,
             }
         }
+    }
+
+    /// Takes in what has arrived, and has the server forget the pulls. What is on its way comes again when its time has
+    /// run out.
+    async fn leave(&mut self) -> Result<(), SubscribeError> {
+        self.inbox.unsubscribe().await.map_err(|_| subscribe_error(Failure::Lost))?;
+        while let Some(message) = self.inbox.next().await {
+            self.take(Some(message))?;
+        }
+        // A server looks for pulls of those who have left when it is asked about the consumer. Before 2.10.15, what is
+        // handed back while it has such a pull begins anew as delivery number 1.
+        let ask = |pull: &Pull| {
+            let Feed { stream, consumer, .. } = &pull.feed;
+            self.client.request(format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}"), "".into())
+        };
+        join_all(self.pulls.iter().map(ask)).await;
+        Ok(())
     }
 
     /// One pull per topic at a time, for as many as there is room.

@@ -95,8 +95,7 @@ impl Shared {
     }
 
     /// Waits for the settlements that are under way, and hands everything else back.
-    pub(crate) async fn hand_back(&self, time: Duration) -> Result<(), SubscribeError> {
-        let deadline = Instant::now() + time;
+    pub(crate) async fn hand_back(&self, deadline: Instant) -> Result<(), SubscribeError> {
         let quiet = timeout_at(deadline, self.inbound.quiet()).await.is_ok();
         let unsettled = self.inbound.take_all();
         let mut left = usize::from(!quiet);
