@@ -1,0 +1,319 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use outbox_core::{
+    BrokerConfigError, Finding, OutboxMessage, PublishError, PublishErrorKind, Topic, Transport,
+    TransportCapabilities,
+};
+use redis::{Cmd, Pipeline, RedisError, Value};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::connection::Connection;
+use crate::durability::{self, DEFAULT_LIMIT};
+use crate::error::{Failure, publish_error};
+use crate::link::Link;
+use crate::{RedisConfig, RedisMode, diagnose, event, fields, tls};
+
+/// Publishes to streams or lists. See the [crate] for what goes where.
+///
+/// The connection is opened by the first call that needs it, and opened anew after it was lost; a server that is down is
+/// an error of that call, never of the construction.
+pub struct RedisTransport {
+    config: RedisConfig,
+    link: Link,
+    in_flight: Semaphore,
+    closed: AtomicBool,
+    /// Whether the risks of this server were logged.
+    warned: AtomicBool,
+    /// The largest value that the server takes, once it has told.
+    limit: AtomicUsize,
+}
+
+type PublishResult = Result<(), PublishError>;
+
+impl RedisTransport {
+    /// Messages in one call at most.
+    const MAX_BATCH: usize = 500;
+
+    /// A transport from a URL; `RedisConfig` has the list of its parameters. Tries once to reach the server, and only
+    /// logs if that fails: it may come up later.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerConfigError`] if the URL is wrong, or a file that it names; never because of the server.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn connect(url: &str) -> Result<Self, BrokerConfigError> {
+        let transport = Self::new(url.parse()?)?;
+        if let Err(error) = transport.check().await {
+            tracing::warn!("the Redis transport is not ready yet: {error}");
+        }
+        Ok(transport)
+    }
+
+    /// A transport that does not connect before it has something to do.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerConfigError`] if a value is out of its range, or a file can't be read.
+    pub fn new(config: RedisConfig) -> Result<Self, BrokerConfigError> {
+        let config = config.checked()?;
+        let tls = tls::connector(&config.endpoint.tls)?;
+        Ok(Self {
+            link: Link::new(config.endpoint.clone(), tls),
+            in_flight: Semaphore::new(config.max_in_flight),
+            closed: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
+            limit: AtomicUsize::new(DEFAULT_LIMIT),
+            config,
+        })
+    }
+
+    /// Publishes at most as many as may be in flight.
+    async fn publish_window(&self, window: &[OutboxMessage], deadline: Instant) -> Vec<PublishResult> {
+        let batch = Batch::encode(window, &self.config, self.limit.load(Ordering::Relaxed));
+        if batch.sent == 0 {
+            return batch.results(|_| publish_error(Failure::NotSent));
+        }
+        let wanted = u32::try_from(batch.sent).unwrap_or(u32::MAX);
+        let Ok(permits) = timeout_at(deadline, self.in_flight.acquire_many(wanted)).await else {
+            return batch.results(|_| publish_error(Failure::NotSent));
+        };
+        let Ok(_permits) = permits else {
+            return batch.results(|_| publish_error(Failure::Closed));
+        };
+        match timeout_at(deadline, self.ready()).await {
+            Ok(Ok(connection)) => batch.send(&connection, &self.config, deadline).await,
+            Ok(Err(error)) => batch.results(|_| PublishError::new(error.kind(), error.to_string())),
+            Err(_) => {
+                let text = format!("{}: timed out", self.config.endpoint.addresses());
+                batch.results(|_| publish_error(Failure::Unreachable(&text)))
+            }
+        }
+    }
+
+    /// The connection to a server that was looked at.
+    async fn ready(&self) -> Result<Arc<Connection>, PublishError> {
+        let unreachable = |text: String| publish_error(Failure::Unreachable(&text));
+        let connection = self.link.connection().await.map_err(unreachable)?;
+        if self.config.strict || !self.warned.load(Ordering::Acquire) {
+            self.look_at(&connection).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn look_at(&self, connection: &Connection) -> Result<(), PublishError> {
+        let server = durability::ask(&mut connection.client()).await;
+        let server = server.map_err(|error| publish_error(Failure::Lost(&error)))?;
+        if let Some(limit) = server.largest_value {
+            self.limit.store(limit, Ordering::Relaxed);
+        }
+        let risks = server.risks();
+        if self.config.strict
+            && let Some(risk) = risks.first()
+        {
+            return Err(publish_error(Failure::Unsafe(&risk.detail)));
+        }
+        // A health check comes every few seconds.
+        if !self.warned.swap(true, Ordering::AcqRel) {
+            for risk in risks {
+                tracing::warn!("Redis: {}: {}", risk.subject, risk.detail);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Transport for RedisTransport {
+    fn capabilities(&self) -> TransportCapabilities {
+        // A server refuses one command of a pipeline and takes the next one: there is no order in a batch.
+        TransportCapabilities::new("redis")
+            .pipelined_order(false)
+            .max_batch(Self::MAX_BATCH.min(self.config.max_in_flight))
+            .max_in_flight(self.config.max_in_flight)
+            .max_payload(Some(self.limit.load(Ordering::Relaxed)))
+            .max_send_time(self.config.publish_timeout)
+            .durability("`appendonly yes`, `appendfsync always`, `maxmemory-policy noeviction`; `wait=N` for replicas")
+    }
+
+    async fn publish(&self, batch: &[OutboxMessage]) -> Vec<PublishResult> {
+        let deadline = Instant::now() + self.config.publish_timeout;
+        let mut results = Vec::with_capacity(batch.len());
+        for window in batch.chunks(self.config.max_in_flight) {
+            results.extend(self.publish_window(window, deadline).await);
+        }
+        results
+    }
+
+    async fn check(&self) -> Result<(), PublishError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(publish_error(Failure::Closed));
+        }
+        let check = async {
+            let unreachable = |text: String| publish_error(Failure::Unreachable(&text));
+            let connection = self.link.connection().await.map_err(unreachable)?;
+            self.look_at(&connection).await
+        };
+        match timeout(self.config.publish_timeout, check).await {
+            // Nothing was sent that could be unknown.
+            Ok(Err(error)) if error.kind() == PublishErrorKind::Unknown => {
+                Err(PublishError::unavailable(error.to_string()))
+            }
+            Ok(result) => result,
+            Err(_) => Err(publish_error(Failure::CheckTimedOut)),
+        }
+    }
+
+    async fn diagnose(&self, topics: &[Topic]) -> Vec<Finding> {
+        let addresses = self.config.endpoint.addresses();
+        match timeout(self.config.publish_timeout, diagnose::run(&self.link, &self.config, topics)).await {
+            Ok(findings) => findings,
+            Err(_) => vec![diagnose::unreachable(&format!("{addresses}: it does not answer"))],
+        }
+    }
+
+    async fn reset(&self) {
+        self.link.cut(false).await;
+    }
+
+    async fn close(&self, time: Duration) -> Result<(), PublishError> {
+        self.closed.store(true, Ordering::Release);
+        let all = u32::try_from(self.config.max_in_flight).unwrap_or(u32::MAX);
+        let finished = timeout(time, self.in_flight.acquire_many(all)).await.is_ok();
+        let unconfirmed = self.config.max_in_flight - self.in_flight.available_permits();
+        self.in_flight.close();
+        self.link.cut(true).await;
+        if finished {
+            return Ok(());
+        }
+        Err(publish_error(Failure::CloseTimedOut { unconfirmed }))
+    }
+}
+
+impl fmt::Debug for RedisTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisTransport").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The messages of one call, as commands of one pipeline. Results come in their order.
+struct Batch {
+    pipeline: Pipeline,
+    sent: usize,
+    /// The key that each message goes to, or why it is not sent.
+    messages: Vec<Result<String, PublishError>>,
+}
+
+impl Batch {
+    fn encode(messages: &[OutboxMessage], config: &RedisConfig, limit: usize) -> Self {
+        let mut batch = Self {
+            pipeline: Pipeline::with_capacity(messages.len() + 1),
+            sent: 0,
+            messages: Vec::with_capacity(messages.len()),
+        };
+        for message in messages {
+            let key = format!("{}{}", config.prefix, message.topic().as_str());
+            let encoded = encode(message, &key, config, limit).map(|cmd| {
+                batch.pipeline.add_command(cmd);
+                batch.sent += 1;
+                key
+            });
+            batch.messages.push(encoded);
+        }
+        batch
+    }
+
+    /// One result for each message that was sent, in their order, between those that were not.
+    fn results(self, mut of_sent: impl FnMut(&str) -> PublishError) -> Vec<PublishResult> {
+        self.messages.into_iter().map(|message| message.and_then(|key| Err(of_sent(&key)))).collect()
+    }
+
+    /// Sends everything in one go, and waits for all answers.
+    async fn send(
+        mut self,
+        connection: &Connection,
+        config: &RedisConfig,
+        deadline: Instant,
+    ) -> Vec<PublishResult> {
+        // A call that is dropped half-way leaves messages behind that nobody waits for.
+        let mut doubt = Doubt { connection, cleared: false };
+        if config.wait > 0 {
+            let patience = u64::try_from(config.publish_timeout.as_millis() / 2).unwrap_or(u64::MAX);
+            self.pipeline.cmd("WAIT").arg(config.wait).arg(patience);
+        }
+        let mut client = connection.client();
+        let count = self.sent + usize::from(config.wait > 0);
+        let answers = match timeout_at(deadline, client.send_packed_commands(&self.pipeline, 0, count)).await
+        {
+            Ok(Ok(answers)) if answers.len() == count => answers,
+            Ok(Ok(_)) => return self.results(|_| publish_error(Failure::NoAnswer)),
+            Ok(Err(error)) => return self.results(|_| publish_error(Failure::Lost(&error))),
+            Err(_) => return self.results(|_| publish_error(Failure::NoAnswer)),
+        };
+        doubt.cleared = true;
+        let replicas = (config.wait > 0).then(|| match answers.last() {
+            Some(Value::Int(replicas)) => *replicas,
+            _ => 0,
+        });
+        let missing = replicas.filter(|found| *found < i64::from(config.wait));
+        let mut answers = answers.into_iter();
+        let mut result = |key: String| match answers.next() {
+            Some(Value::ServerError(error)) => {
+                Err(publish_error(Failure::Refused { error: &RedisError::from(error), key: &key }))
+            }
+            Some(_) => match missing {
+                Some(found) => Err(publish_error(Failure::NotReplicated { wanted: config.wait, found })),
+                None => Ok(()),
+            },
+            None => Err(publish_error(Failure::NoAnswer)),
+        };
+        self.messages.into_iter().map(|message| message.and_then(&mut result)).collect()
+    }
+}
+
+fn encode(
+    message: &OutboxMessage,
+    key: &str,
+    config: &RedisConfig,
+    limit: usize,
+) -> Result<Cmd, PublishError> {
+    let unencodable = |error| publish_error(Failure::Unencodable(error));
+    // The server would close the connection, with everything else that is under way.
+    let size = message.size();
+    if size > limit {
+        return Err(publish_error(Failure::TooLarge { bytes: size, limit }));
+    }
+    match config.mode {
+        RedisMode::Stream => fields::add(message, key, &config.envelope, config.maxlen).map_err(unencodable),
+        RedisMode::List => {
+            let element = event::element(message, &config.envelope).map_err(unencodable)?;
+            if element.len() > limit {
+                return Err(publish_error(Failure::TooLarge { bytes: element.len(), limit }));
+            }
+            let mut cmd = Cmd::with_capacity(3, element.len() + 64);
+            cmd.arg("LPUSH").arg(key).arg(&*element);
+            Ok(cmd)
+        }
+    }
+}
+
+/// Marks the connection as doubtful when it is dropped, unless it was cleared.
+struct Doubt<'a> {
+    connection: &'a Connection,
+    cleared: bool,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.cleared {
+            self.connection.doubt();
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The transport and the subscription against real servers: the shared one, and private ones that are killed.
+
+#![allow(clippy::unwrap_used, reason = "a test states what it expects")]
+
+mod fixture;
+mod server;
+
+mod stream {
+    outbox_conformance::transport_suite!(crate::fixture::Fixture<crate::fixture::Streams>);
+}
+
+mod list {
+    outbox_conformance::transport_suite!(crate::fixture::Fixture<crate::fixture::Lists>);
+}
