@@ -5,6 +5,7 @@
 
 mod broker;
 mod fixture;
+mod mock;
 #[cfg(feature = "subscription")]
 mod subscription;
 
