@@ -52,6 +52,8 @@ mod connection;
 mod link;
 mod stream;
 
+mod diagnose;
+
 mod error;
 
 pub use codec::decode;

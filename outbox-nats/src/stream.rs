@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use async_nats::jetstream::context::{
     CreateStreamErrorKind, GetStreamError, GetStreamErrorKind, RequestError,
 };
@@ -41,12 +43,12 @@ pub(crate) async fn taken_by(jetstream: &Context, subject: &str) -> Result<Optio
 /// Logs what can lose messages.
 pub(crate) fn warn(stream: &Config) {
     for risk in risks(stream) {
-        tracing::warn!("JetStream stream {} {risk}", stream.name);
+        tracing::warn!("JetStream stream {} {} (use {})", stream.name, risk.detail, risk.remedy);
     }
 }
 
 /// Not `query_account`, which wants fields that servers before 2.10 don't send.
-async fn check_account(jetstream: &Context) -> Result<(), PublishError> {
+pub(crate) async fn check_account(jetstream: &Context) -> Result<(), PublishError> {
     let unanswered = |error| publish_error(Failure::Account(error));
     match jetstream.request("INFO", &()).await.map_err(unanswered)? {
         Response::<serde_json::Value>::Ok(_) => Ok(()),
@@ -92,7 +94,7 @@ fn wanted(config: &NatsConfig, stream: &str) -> Config {
     }
 }
 
-fn is_missing(error: &GetStreamError) -> bool {
+pub(crate) fn is_missing(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
@@ -101,7 +103,7 @@ fn is_taken(kind: &CreateStreamErrorKind) -> bool {
 }
 
 /// What makes publishing impossible.
-fn defect(stream: &Config) -> Option<&'static str> {
+pub(crate) fn defect(stream: &Config) -> Option<&'static str> {
     if stream.no_ack {
         return Some("has no_ack set: it never confirms a message, so none could ever count as delivered");
     }
@@ -114,26 +116,46 @@ fn defect(stream: &Config) -> Option<&'static str> {
     None
 }
 
-/// What loses confirmed messages.
-fn risks(stream: &Config) -> Vec<&'static str> {
+/// What loses confirmed messages, and what to do about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Risk {
+    pub(crate) detail: &'static str,
+    pub(crate) remedy: &'static str,
+}
+
+pub(crate) fn risks(stream: &Config) -> Vec<Risk> {
     let limited = stream.max_messages > 0 || stream.max_bytes > 0 || stream.max_messages_per_subject > 0;
     let mut risks = Vec::new();
-    if stream.storage == StorageType::Memory {
-        risks.push("keeps messages in memory only: a restart of the server loses them (use storage=file)");
-    }
-    if limited && stream.discard == DiscardPolicy::Old && stream.retention == RetentionPolicy::Limits {
-        risks.push("drops its oldest messages when it is full, read or not (use discard=new)");
-    }
-    if stream.retention == RetentionPolicy::Interest {
-        risks.push("drops a message at once while no consumer is interested in it (retention=interest)");
-    }
+    let mut add = |found, detail, remedy| {
+        if found {
+            risks.push(Risk { detail, remedy });
+        }
+    };
+    add(
+        stream.storage == StorageType::Memory,
+        "keeps messages in memory only: a restart of the server loses them",
+        "storage file",
+    );
+    add(
+        limited && stream.discard == DiscardPolicy::Old,
+        "drops its oldest messages when it is full, read or not",
+        "discard new",
+    );
+    add(
+        !stream.max_age.is_zero() && stream.max_age < Duration::from_secs(24 * 3600),
+        "drops messages after less than a day, read or not",
+        "a max_age that is longer than any outage of a consumer",
+    );
+    add(
+        stream.retention == RetentionPolicy::Interest,
+        "drops a message at once while no consumer is interested in it",
+        "retention limits",
+    );
     risks
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -142,7 +164,7 @@ mod tests {
             "nats://h?stream=S&create=true&subjects=s.>&duplicate_window=10min".parse().unwrap();
         let stream = wanted(&config, "S");
         assert_eq!(defect(&stream), None);
-        assert_eq!(risks(&stream), Vec::<&str>::new());
+        assert_eq!(risks(&stream), Vec::new());
         assert_eq!(stream.duplicate_window, Duration::from_secs(600));
     }
 
@@ -157,6 +179,8 @@ mod tests {
         assert_eq!(dropping(|s| s.storage = StorageType::Memory), (false, 1));
         assert_eq!(dropping(|s| s.max_bytes = 1), (false, 1));
         assert_eq!(dropping(|s| s.max_messages = -1), (false, 0));
+        assert_eq!(dropping(|s| s.max_age = Duration::from_secs(3600)), (false, 1));
+        assert_eq!(dropping(|s| s.max_age = Duration::from_secs(7 * 86_400)), (false, 0));
         assert_eq!(dropping(|s| s.retention = RetentionPolicy::Interest), (false, 1));
         assert_eq!(dropping(|s| s.no_ack = true), (true, 0));
         assert_eq!(dropping(|s| s.sealed = true), (true, 0));

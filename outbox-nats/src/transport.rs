@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_core::{BrokerConfigError, OutboxMessage, PublishError, Transport, TransportCapabilities};
+use outbox_core::{
+    BrokerConfigError, Finding, OutboxMessage, PublishError, Topic, Transport, TransportCapabilities,
+};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -12,7 +14,7 @@ use crate::batch::Batch;
 use crate::connection::Connection;
 use crate::error::{Failure, publish_error};
 use crate::link::Link;
-use crate::{NatsConfig, stream};
+use crate::{NatsConfig, diagnose, stream};
 
 /// Publishes to JetStream. See the [crate] for what goes where.
 ///
@@ -164,6 +166,21 @@ impl Transport for NatsTransport {
         match timeout(self.config.publish_timeout, check).await {
             Ok(result) => result,
             Err(_) => Err(publish_error(Failure::CheckTimedOut)),
+        }
+    }
+
+    async fn diagnose(&self, topics: &[Topic]) -> Vec<Finding> {
+        if self.closed.load(Ordering::Acquire) {
+            return vec![diagnose::unreachable(&publish_error(Failure::Closed).to_string())];
+        }
+        let connection = match self.connection().await {
+            Ok(connection) => connection,
+            Err(error) => return vec![diagnose::unreachable(&error.to_string())],
+        };
+        let patience = self.config.publish_timeout * 2;
+        match timeout(patience, diagnose::run(&connection, &self.config, topics)).await {
+            Ok(findings) => findings,
+            Err(_) => vec![diagnose::unreachable(&publish_error(Failure::CheckTimedOut).to_string())],
         }
     }
 

@@ -7,7 +7,7 @@ use async_nats::jetstream::{self, consumer::pull, stream};
 use futures_util::{FutureExt, StreamExt};
 use outbox_conformance::transport_suite::BrokerProcess;
 use outbox_conformance::{Proxy, started};
-use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Transport};
+use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Severity, Topic, Transport};
 use outbox_nats::NatsTransport;
 
 use crate::broker::PrivateServer;
@@ -289,6 +289,60 @@ async fn calls_that_queue_behind_a_failing_attempt_share_its_failure() {
         }
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(4), "20 attempts one after the other: {took:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_diagnosis_names_what_is_wrong_and_what_to_do() {
+    on_a_server(JETSTREAM, async |server| {
+        let js = client(&server.url()).await.unwrap();
+        create_stream(&js, "GOOD").await;
+        stream_with(&js, "RISKY", |config| {
+            config.storage = stream::StorageType::Memory;
+            config.duplicate_window = Duration::from_secs(30);
+            config.max_messages = 10;
+            config.discard = stream::DiscardPolicy::New;
+        })
+        .await;
+        let nats = transport(&format!("{}?stream=GOOD", server.url())).await;
+        assert_eq!(kinds(&nats.publish(&messages("RISKY.x", 8)).await), [None; 8]);
+        let topics = ["GOOD.x", "RISKY.x", "NOWHERE", "$JS.API.INFO"].map(|t| Topic::new(t).unwrap());
+        let findings = nats.diagnose(&topics).await;
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        let said = |severity: &str, subject: &str, text: &str| {
+            let start = format!("{severity}: {subject}: ");
+            let found = lines.iter().filter(|line| line.starts_with(&start)).any(|line| line.contains(text));
+            assert!(found, "{start}…{text} is not in {lines:#?}");
+        };
+        assert!(findings.iter().all(|f| (f.severity == Severity::Ok) == f.remedy.is_none()), "{lines:#?}");
+        assert!(lines[0].contains("max_payload 1048576"), "{}", lines[0]);
+        said("ok", "stream GOOD", "storage file, 1 of 1 replicas, discard old");
+        said("warning", "stream RISKY", "memory only");
+        said("warning", "stream RISKY", "second copies for 30s only");
+        said("warning", "stream RISKY", "80 % full");
+        said("ok", "topic GOOD.x", "stream GOOD takes it");
+        said("ok", "topic RISKY.x", "stream RISKY takes it");
+        said("error", "topic NOWHERE", "no JetStream stream takes it");
+        said("error", "topic $JS.API.INFO", "every message of it is refused");
+        let missing = transport(&format!("{}?stream=GONE", server.url())).await;
+        let findings = missing.diagnose(&[]).await;
+        let gone = findings.iter().find(|finding| finding.subject == "stream GONE").unwrap();
+        assert_eq!((gone.severity, gone.detail.as_str()), (Severity::Error, "it does not exist"));
+        server.kill().await;
+        let findings = nats.diagnose(&topics).await;
+        assert_eq!((findings.len(), findings[0].severity), (1, Severity::Error), "{findings:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_diagnosis_of_a_server_without_jetstream_says_so() {
+    on_a_server("", async |server| {
+        let nats = transport(&server.url()).await;
+        let findings = nats.diagnose(&[Topic::new("t").unwrap()]).await;
+        assert_eq!(findings.last().unwrap().severity, Severity::Error);
+        assert!(findings.last().unwrap().detail.contains("JetStream is not enabled"), "{findings:?}");
     })
     .await;
 }
