@@ -65,8 +65,16 @@ impl Shared {
     /// Says something about a delivery, and waits until the server has confirmed that it knows.
     pub(crate) async fn settle(&self, reply: &str, kind: AckKind) -> Result<(), SubscribeError> {
         let _settling = self.inbound.settling();
+        let wait = self.config.endpoint.request_timeout;
         let connection = self.connection().await?;
-        confirmed(&connection, reply, kind, self.config.endpoint.request_timeout).await
+        match confirmed(&connection, reply, kind, wait).await {
+            // It was on its way when the connection broke. To say it twice does no harm.
+            Err(_) if !connection.is_up() => {
+                let connection = self.connection().await?;
+                confirmed(&connection, reply, kind, wait).await
+            }
+            said => said,
+        }
     }
 
     /// Writes a message to the dead letters, and returns when they have it.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test states what it expects")]
 
 mod broker;
+mod consumers;
 mod fixture;
 mod jetstream;
 mod subscriber;
