@@ -1,4 +1,5 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ pub(crate) type PublishResult = Result<(), PublishError>;
 
 /// The messages of one call, each as a record or with its result.
 ///
-/// They are sent in waves: within a partition librdkafka keeps the order, and it keeps none between partitions. Messages
-/// of a key go to one partition of one topic; where a batch has a key in several topics, each change of topic begins
-/// another wave, which is sent when the one before it is confirmed.
+/// They are sent in waves, each when the one before it is confirmed. Mostly there is one. Within a partition librdkafka
+/// and the broker keep the order, and nobody keeps one between partitions: where a batch has a key in several topics,
+/// each change of topic begins another wave. So does the second message of a key where a partition may not know the
+/// producer yet ([`Standing`](crate::standing::Standing)).
 pub(crate) struct Batch<'a> {
     entries: Vec<Entry<'a>>,
     waves: usize,
@@ -33,38 +35,81 @@ struct Entry<'a> {
     state: State<'a>,
 }
 
+/// The last message of a key.
+struct Last<'a> {
+    topic: &'a str,
+    wave: usize,
+    /// No other message of its key goes to its topic in this wave.
+    alone: bool,
+}
+
 enum State<'a> {
     Ready(Encoded<'a>),
     UnderWay { size: usize },
     Done(PublishResult),
 }
 
-/// Keys of which a message has failed: nothing of them is sent any more.
-type Stopped<'a> = HashSet<&'a str>;
+/// Keys of which a message has failed, and whether by an outage: nothing of them is sent any more.
+#[derive(Default)]
+struct Stopped<'a>(HashMap<&'a str, bool>);
+
+impl<'a> Stopped<'a> {
+    fn note(&mut self, entry: &Entry<'a>) {
+        if let (Some(key), State::Done(Err(error))) = (order_of(entry.message), &entry.state) {
+            let outage = matches!(error.kind(), PublishErrorKind::Unavailable | PublishErrorKind::Unknown);
+            self.0.entry(key).or_insert(outage);
+        }
+    }
+
+    /// Gives up a message that is behind a failed one.
+    fn apply(&self, entry: &mut Entry<'a>) {
+        let outage = order_of(entry.message).and_then(|key| self.0.get(key).copied());
+        if let (Some(outage), State::Ready(_)) = (outage, &entry.state) {
+            entry.state = State::Done(Err(publish_error(Failure::Behind { outage })));
+        }
+    }
+}
 
 impl<'a> Batch<'a> {
     pub(crate) fn encode(messages: &'a [OutboxMessage], envelope: &Envelope) -> Self {
-        let mut keys: HashMap<&str, (&str, usize)> = HashMap::new();
-        let mut waves = 1;
         let mut entries = Vec::with_capacity(messages.len());
         for message in messages {
-            let mut wave = 0;
-            if let Some(key) = order_of(message) {
-                let topic = message.topic().as_str();
-                let (last, at) = keys.entry(key).or_insert((topic, 0));
-                if *last != topic {
-                    (*last, *at) = (topic, *at + 1);
-                }
-                wave = *at;
-                waves = waves.max(wave + 1);
-            }
             let state = match codec::encode(message, envelope) {
                 Ok(encoded) => State::Ready(encoded),
                 Err(error) => State::Done(Err(error)),
             };
-            entries.push(Entry { message, wave, state });
+            entries.push(Entry { message, wave: 0, state });
         }
-        Self { entries, waves }
+        Self { entries, waves: 1 }
+    }
+
+    /// Decides who goes with which wave.
+    fn plan(&mut self, producer: &Producer, topics: &Topics) {
+        let mut settled: HashMap<&str, bool> = HashMap::new();
+        let mut keys: HashMap<&str, Last<'_>> = HashMap::with_capacity(self.entries.len());
+        for entry in &mut self.entries {
+            let Some(key) = order_of(entry.message) else {
+                continue;
+            };
+            let topic = entry.message.topic().as_str();
+            match keys.entry(key) {
+                Vacant(first) => {
+                    first.insert(Last { topic, wave: 0, alone: true });
+                }
+                Occupied(mut last) => {
+                    let last = last.get_mut();
+                    let known = || producer.standing.is_settled(topic, topics.partitions(topic));
+                    if last.topic != topic {
+                        *last = Last { topic, wave: last.wave + 1, alone: true };
+                    } else if last.alone {
+                        last.alone = false;
+                        last.wave += usize::from(!*settled.entry(topic).or_insert_with(known));
+                    }
+                    entry.wave = last.wave;
+                    self.waves = self.waves.max(last.wave + 1);
+                }
+            }
+        }
     }
 
     pub(crate) fn sendable(&self) -> usize {
@@ -111,7 +156,8 @@ impl<'a> Batch<'a> {
     ) -> Vec<PublishResult> {
         // A call that is dropped half-way leaves records behind that nobody waits for.
         let mut doubt = Doubt::about(producer);
-        let mut stopped = Stopped::new();
+        let mut stopped = Stopped::default();
+        self.plan(producer, topics);
         for wave in 0..self.waves {
             let call = Call::new(self.entries.len());
             self.hand_over(producer, &call, wave, &mut stopped, deadline).await;
@@ -138,10 +184,10 @@ impl<'a> Batch<'a> {
         let mut next = 0;
         loop {
             let added = producer.add(|client| self.add(client, call, wave, stopped, &mut next));
-            let why = match added {
+            let why: fn() -> Failure<'static> = match added {
                 Some(true) => return,
-                None => Failure::Lost,
-                Some(false) if Instant::now() >= deadline => Failure::NotSent,
+                None => || Failure::Lost,
+                Some(false) if Instant::now() >= deadline => || Failure::NotSent,
                 Some(false) => {
                     // librdkafka counts a record until its report was handed out, and has no call-back for that moment.
                     sleep(Duration::from_millis(1)).await;
@@ -149,12 +195,10 @@ impl<'a> Batch<'a> {
                 }
             };
             for entry in self.entries.iter_mut().filter(|entry| entry.wave == wave) {
+                stopped.apply(entry);
                 if let State::Ready(_) = entry.state {
-                    entry.state = State::Done(Err(publish_error(match &why {
-                        Failure::Lost => Failure::Lost,
-                        _ => Failure::NotSent,
-                    })));
-                    stopped.extend(order_of(entry.message));
+                    entry.state = State::Done(Err(publish_error(why())));
+                    stopped.note(entry);
                 }
             }
             return;
@@ -175,11 +219,8 @@ impl<'a> Batch<'a> {
                 *next += 1;
                 continue;
             }
-            let key = order_of(entry.message);
+            stopped.apply(entry);
             entry.state = match std::mem::replace(&mut entry.state, State::Done(Ok(()))) {
-                State::Ready(_) if key.is_some_and(|key| stopped.contains(key)) => {
-                    State::Done(Err(publish_error(Failure::Behind)))
-                }
                 State::Ready(encoded) => match add_one(client, encoded, call, *next) {
                     Ok(added) => added,
                     Err(full) => {
@@ -189,9 +230,7 @@ impl<'a> Batch<'a> {
                 },
                 other => other,
             };
-            if let State::Done(Err(_)) = entry.state {
-                stopped.extend(key);
-            }
+            stopped.note(entry);
             *next += 1;
         }
         true
@@ -205,13 +244,20 @@ impl<'a> Batch<'a> {
         call: &Call,
         stopped: &mut Stopped<'a>,
     ) {
+        let mut settled: HashMap<&str, bool> = HashMap::new();
         for (place, entry) in self.entries.iter_mut().enumerate() {
             let State::UnderWay { size } = entry.state else {
                 continue;
             };
             let topic = entry.message.topic().as_str();
             let result = match call.report(place) {
-                Some(Ok(())) => Ok(()),
+                Some(Ok(partition)) => {
+                    let known = || producer.standing.is_settled(topic, topics.partitions(topic));
+                    if !*settled.entry(topic).or_insert_with(known) {
+                        producer.standing.took(topic, partition);
+                    }
+                    Ok(())
+                }
                 Some(Err(code)) => {
                     topics.reported(topic, code);
                     // A record of this size never shares a batch.
@@ -223,10 +269,8 @@ impl<'a> Batch<'a> {
                 }
                 None => Err(publish_error(Failure::NoReport { reason: producer.health().reason() })),
             };
-            if result.is_err() {
-                stopped.extend(order_of(entry.message));
-            }
             entry.state = State::Done(result);
+            stopped.note(entry);
         }
     }
 

@@ -12,7 +12,8 @@ pub(crate) struct Call {
     done: Notify,
 }
 
-pub(crate) type Report = Result<(), RDKafkaErrorCode>;
+/// The partition that took the record, or why none did.
+pub(crate) type Report = Result<i32, RDKafkaErrorCode>;
 
 impl Call {
     pub(crate) fn new(records: usize) -> Arc<Self> {
@@ -86,9 +87,9 @@ mod tests {
         second.settle(Err(RDKafkaErrorCode::Fatal));
         drop(refused);
         assert!(finished.as_mut().now_or_never().is_none());
-        first.settle(Ok(()));
+        first.settle(Ok(7));
         assert!(finished.as_mut().now_or_never().is_some());
-        assert_eq!(call.report(0), Some(Ok(())));
+        assert_eq!(call.report(0), Some(Ok(7)));
         assert_eq!(call.report(1), Some(Err(RDKafkaErrorCode::Fatal)));
         assert_eq!(call.report(2), None);
     }

@@ -35,8 +35,10 @@ pub(crate) enum Failure<'a> {
     NotSent,
     /// The producer ended before the message was given to it.
     Lost,
-    /// An earlier message of the same key was not accepted.
-    Behind,
+    /// An earlier message of the same key was not accepted, because of an outage or for a reason of its own.
+    Behind {
+        outage: bool,
+    },
     /// librdkafka did not take the record.
     NotTaken {
         topic: &'a str,
@@ -81,7 +83,10 @@ pub(crate) fn publish_error(failure: Failure<'_>) -> PublishError {
         Failure::Lost => {
             PublishError::unavailable("the Kafka producer ended before the message was handed over")
         }
-        Failure::Behind => PublishError::retryable("not sent: an earlier message of its key failed"),
+        Failure::Behind { outage } => {
+            let text = "not sent: an earlier message of its key failed";
+            if outage { PublishError::unavailable(text) } else { PublishError::retryable(text) }
+        }
         Failure::NotTaken { topic, code, size } => match code {
             Code::MessageSizeTooLarge | Code::InvalidMessageSize => PublishError::rejected(format!(
                 "the message is too large: {size} bytes of payload and headers (raise max_message_bytes, and \

@@ -25,6 +25,7 @@ mod codec;
 mod call;
 mod link;
 mod producer;
+mod standing;
 mod topics;
 
 mod diagnose;

@@ -2,17 +2,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
 };
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientContext, Message as _};
 use tokio::sync::watch;
 
 use crate::call::Ticket;
 use crate::health::{self, Health};
+use crate::standing::Standing;
 
 /// One producer of librdkafka, which is never repaired: when it has failed or was given up, it is gone with everything
 /// that it still held.
@@ -26,6 +27,7 @@ pub(crate) struct Producer {
     ended: watch::Receiver<()>,
     /// Bytes of a batch at most, as it was told.
     pub(crate) batch_bytes: usize,
+    pub(crate) standing: Standing,
 }
 
 pub(crate) type Record<'a> = BaseRecord<'a, [u8], [u8], Box<Ticket>>;
@@ -54,7 +56,7 @@ impl Producer {
             drop(alive);
         });
         match spawned {
-            Ok(_) => Ok(Self { client, gate, ended, batch_bytes }),
+            Ok(_) => Ok(Self { client, gate, ended, batch_bytes, standing: Standing::default() }),
             Err(error) => Err(KafkaError::ClientCreation(format!("no thread can be started: {error}"))),
         }
     }
@@ -133,9 +135,9 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let report = match result {
-            Ok(_) => {
+            Ok(record) => {
                 self.health.answered();
-                Ok(())
+                Ok(record.partition())
             }
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
         };

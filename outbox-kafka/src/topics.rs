@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,8 @@ use crate::producer::{Client, Producer};
 pub(crate) struct Topics {
     cluster: Cluster,
     creation: Creation,
-    known: Mutex<HashSet<Box<str>>>,
+    /// With the number of their partitions.
+    known: Mutex<HashMap<Box<str>, usize>>,
     /// Topics that a broker has refused to take messages for, and until when it is not asked again: with gapless order,
     /// each refusal costs a producer.
     refused: Mutex<HashMap<Box<str>, (Instant, Code)>>,
@@ -62,7 +63,7 @@ impl Topics {
                     Some((until, code)) if *until > Instant::now() => {
                         bad.insert(topic, publish_error(Failure::Topic { topic, code: *code }));
                     }
-                    _ if down || !known.contains(topic) => unknown.push(topic),
+                    _ if down || !known.contains_key(topic) => unknown.push(topic),
                     _ => {}
                 }
             }
@@ -75,7 +76,7 @@ impl Topics {
 
     /// A name of a topic that was seen, to ask for instead of all that there are.
     pub(crate) fn any(&self) -> Option<String> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().next().map(|name| name.to_string())
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).keys().next().map(|name| name.to_string())
     }
 
     /// A report has spoken about a topic.
@@ -101,9 +102,7 @@ impl Topics {
         let mut answers = answers.into_iter();
         for topic in topics {
             match answers.next().unwrap_or(Err(Code::OperationTimedOut)) {
-                Ok(Standing::There) => {
-                    self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.into());
-                }
+                Ok(Standing::There { partitions }) => self.found(topic, partitions),
                 Ok(Standing::Not(Code::UnknownTopicOrPartition | Code::UnknownTopic))
                     if self.creation.allowed =>
                 {
@@ -128,12 +127,23 @@ impl Topics {
             .map_err(|problem| publish_error(Failure::Creation { topic, problem }))?;
         // A broker that has created it may not know it yet.
         let (client, name) = (producer.client(), topic.to_owned());
-        let seen = spawn_blocking(move || wait_for(&client, &name, deadline)).await.unwrap_or(false);
-        if !seen {
-            return Err(publish_error(Failure::Topic { topic, code: Code::LeaderNotAvailable }));
+        match spawn_blocking(move || wait_for(&client, &name, deadline)).await {
+            Ok(Some(partitions)) => {
+                self.found(topic, partitions);
+                Ok(())
+            }
+            _ => Err(publish_error(Failure::Topic { topic, code: Code::LeaderNotAvailable })),
         }
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.into());
-        Ok(())
+    }
+
+    fn found(&self, topic: &str, partitions: usize) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.into(), partitions);
+    }
+
+    /// How many partitions a topic has, as far as is known.
+    pub(crate) fn partitions(&self, topic: &str) -> usize {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(topic).copied().unwrap_or(usize::MAX)
     }
 
     pub(crate) fn unreachable(&self, health: &Health, code: Code) -> PublishError {
@@ -143,7 +153,7 @@ impl Topics {
 }
 
 pub(crate) enum Standing {
-    There,
+    There { partitions: usize },
     Not(Code),
 }
 
@@ -176,18 +186,21 @@ pub(crate) fn standing(metadata: &Metadata, name: &str) -> Standing {
         Some(topic) => match topic.error() {
             Some(error) => Standing::Not(error.into()),
             None if topic.partitions().is_empty() => Standing::Not(Code::LeaderNotAvailable),
-            None => Standing::There,
+            None => Standing::There { partitions: topic.partitions().len() },
         },
     }
 }
 
-fn wait_for(client: &Client, name: &str, deadline: Instant) -> bool {
+fn wait_for(client: &Client, name: &str, deadline: Instant) -> Option<usize> {
     loop {
-        match metadata(client, Some(name), deadline) {
-            Ok(metadata) if matches!(standing(&metadata, name), Standing::There) => return true,
-            _ if Instant::now() >= deadline => return false,
-            _ => std::thread::sleep(Duration::from_millis(20)),
+        let found = metadata(client, Some(name), deadline).map(|metadata| standing(&metadata, name));
+        if let Ok(Standing::There { partitions }) = found {
+            return Some(partitions);
         }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -78,7 +78,7 @@ impl DeadLetters {
         let report = call.report(0);
         doubt.cleared = report.is_some();
         match report {
-            Some(Ok(())) => Ok(()),
+            Some(Ok(_)) => Ok(()),
             Some(Err(code)) => {
                 self.topics.reported(topic, code);
                 let size = record.payload.as_ref().map_or(0, bytes::Bytes::len);

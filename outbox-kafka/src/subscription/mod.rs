@@ -151,7 +151,7 @@ impl Subscription for KafkaSubscription {
                 subscribe_error(Trouble::Unreachable { servers, code, reason })
             })?;
             match standing {
-                topics::Standing::There => {}
+                topics::Standing::There { .. } => {}
                 topics::Standing::Not(Code::UnknownTopicOrPartition | Code::UnknownTopic)
                     if self.config.creation.allowed =>
                 {

@@ -83,31 +83,37 @@ pub(crate) async fn read_topic(servers: &str, topic: &str) -> Vec<OwnedMessage> 
 fn read_blocking(servers: &str, topic: &str) -> Vec<OwnedMessage> {
     let mut config = client_config(servers);
     config.set("group.id", "unused").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    config.set("fetch.wait.max.ms", "10");
     let consumer: BaseConsumer = config.create().unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
     let found = metadata.topics().iter().find(|found| found.name() == topic).unwrap();
-    let mut messages = Vec::new();
+    let mut list = TopicPartitionList::new();
+    let mut highs = BTreeMap::new();
     for partition in found.partitions() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT).unwrap();
-        let mut list = TopicPartitionList::new();
+        let (_, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT).unwrap();
         list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
-        consumer.assign(&list).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        // tansu counts its last batch as one record, whatever it holds: the end is where nothing more comes.
-        let mut next = low;
-        loop {
-            assert!(Instant::now() < deadline, "{topic} ends at {high} and was read to {next}");
-            match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    next = message.offset() + 1;
-                    messages.push(message.detach());
+        highs.insert(partition.id(), high);
+    }
+    consumer.assign(&list).unwrap();
+    let mut messages = Vec::<OwnedMessage>::new();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // tansu counts its last batch as one record, whatever it holds: the end is where nothing more comes.
+    while !highs.is_empty() {
+        assert!(Instant::now() < deadline, "{topic} was not read to {highs:?}");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => messages.push(message.detach()),
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                let read =
+                    messages.iter().filter(|message| message.partition() == partition).map(Message::offset);
+                if read.max().map_or(0, |last| last + 1) >= highs.get(&partition).copied().unwrap_or(0) {
+                    highs.remove(&partition);
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) if next >= high => break,
-                Some(Err(KafkaError::PartitionEOF(_))) | None => {}
-                Some(Err(error)) => panic!("{error}"),
             }
+            Some(Err(error)) => panic!("{error}"),
+            None => {}
         }
     }
+    messages.sort_by_key(|message| (message.partition(), message.offset()));
     messages
 }
 

@@ -1,5 +1,4 @@
-//! Errors that no healthy broker shows on demand, injected by librdkafka's own mock cluster. It checks the sequence
-//! numbers of an idempotent producer as a broker does.
+//! Errors that no healthy broker shows on demand, injected by librdkafka's own mock cluster.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -28,11 +27,17 @@ impl Mock {
         Self { cluster }
     }
 
-    async fn transport(&self, parameters: &str) -> KafkaTransport {
+    async fn fresh(&self, parameters: &str) -> KafkaTransport {
         let url = format!("kafka://{}?{parameters}", self.cluster.bootstrap_servers());
-        let transport = KafkaTransport::connect(&url).await.unwrap();
-        // The topic is known, and the producer has its id: what is injected meets records.
-        confirmed(&transport.publish(&keyed("warm-up", 1)).await);
+        KafkaTransport::connect(&url).await.unwrap()
+    }
+
+    async fn transport(&self, parameters: &str) -> KafkaTransport {
+        let transport = self.fresh(parameters).await;
+        // All partitions know the producer: what is injected meets records that are under way together.
+        let everywhere: Vec<OutboxMessage> =
+            (0..30).map(|n| message(TOPIC, &format!("warm {n}"), n)).collect();
+        confirmed(&transport.publish(&everywhere).await);
         transport
     }
 
@@ -128,7 +133,11 @@ async fn a_fatal_error_makes_doubt_and_a_new_producer() {
             mock.fail(&[Err::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]);
             let key = format!("k{round}");
             let results = transport.publish(&keyed(&key, 20)).await;
-            assert_eq!(kinds(&results), [Some(PublishErrorKind::Unknown); 20], "{results:?}");
+            assert_eq!(kinds(&results)[0], Some(PublishErrorKind::Unknown), "{results:?}");
+            // None uses up an attempt, whether it was handed over or not.
+            let outage =
+                |kind| matches!(kind, Some(PublishErrorKind::Unknown | PublishErrorKind::Unavailable));
+            assert!(kinds(&results).into_iter().all(outage), "{results:?}");
             mock.cluster.clear_request_errors(RDKafkaApiKey::Produce);
             // With and without the reset that the relay makes.
             if round < 2 {
@@ -152,7 +161,10 @@ async fn nothing_of_a_key_is_taken_behind_a_record_that_was_refused() {
             let transport = mock.transport("batch_bytes=1&publish_timeout=10s&linger=0").await;
             mock.cluster.broker_round_trip_time(1, Duration::from_millis(50)).unwrap();
             let ok = Err::RD_KAFKA_RESP_ERR_NO_ERROR;
-            mock.fail(&[ok, ok, error]);
+            // What a broker says of the requests behind the refused one. The mock cluster checks no sequence numbers
+            // itself, so it has to be told.
+            let behind = [Err::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER; 4];
+            mock.fail(&[&[ok, ok, error][..], &behind].concat());
             let results = transport.publish(&keyed("k", 20)).await;
             assert!(results[0].is_ok() && results[1].is_ok(), "{results:?}");
             let refused = results[2].as_ref().unwrap_err();
@@ -166,6 +178,26 @@ async fn nothing_of_a_key_is_taken_behind_a_record_that_was_refused() {
             mock.cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
             transport.reset().await;
             assert_eq!(mock.holds("k").await, numbers(0..2), "{error:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_partition_that_does_not_know_the_producer_gets_one_message_of_a_key_first() {
+    in_time(async {
+        let mock = Mock::new();
+        let transport = mock.fresh("batch_bytes=1&publish_timeout=10s&linger=0").await;
+        mock.cluster.broker_round_trip_time(1, Duration::from_millis(50)).unwrap();
+        for key in 0..8 {
+            // A new producer each time. The first request is refused, and the partition would take any other.
+            mock.fail(&[Err::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
+            let key = format!("k{key}");
+            let results = transport.publish(&keyed(&key, 5)).await;
+            assert!(results.iter().all(Result::is_err), "{results:?}");
+            mock.cluster.clear_request_errors(RDKafkaApiKey::Produce);
+            transport.reset().await;
+            assert!(mock.holds(&key).await.is_empty());
         }
     })
     .await;
