@@ -138,6 +138,27 @@ pub fn decode_element(topic: &str, element: &[u8]) -> Result<OutboxMessage, Deco
     Ok(message)
 }
 
+/// An element that is given up: the same event with three more attributes, or, if it is none, its bytes and these.
+#[cfg(feature = "subscription")]
+pub(crate) fn buried(element: &[u8], reason: &str, group: &str, topic: &str) -> Vec<u8> {
+    let reason = outbox_core::dead_reason(reason);
+    if let Ok(mut event) = serde_json::from_slice::<Event<'_>>(element) {
+        event.outboxdeadreason = Some(Cow::Borrowed(&*reason));
+        event.outboxdeadgroup = Some(group.into());
+        event.outboxdeadtopic = Some(topic.into());
+        if let Ok(json) = serde_json::to_vec(&event) {
+            return json;
+        }
+    }
+    let foreign = serde_json::json!({
+        "outboxdeadreason": reason,
+        "outboxdeadgroup": group,
+        "outboxdeadtopic": topic,
+        "data_base64": STANDARD.encode(element),
+    });
+    foreign.to_string().into_bytes()
+}
+
 /// `None` outside the years 1970 to 9999, which the format can't write.
 fn time(time: std::time::SystemTime) -> Option<String> {
     use std::fmt::Write as _;

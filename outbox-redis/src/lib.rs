@@ -57,12 +57,14 @@ mod tls;
 mod diagnose;
 mod error;
 
-// mod subscription;
+#[cfg(feature = "subscription")]
+mod subscription;
 
 pub use config::{RedisConfig, RedisMode};
 pub use fields::decode_entry;
 
-// pub use subscription::{RedisSubscription, RedisSubscriptionConfig};
+#[cfg(feature = "subscription")]
+pub use subscription::{RedisSubscription, RedisSubscriptionConfig};
 pub use transport::RedisTransport;
 
 pub use event::decode_element;

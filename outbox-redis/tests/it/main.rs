@@ -4,11 +4,22 @@
 
 mod fixture;
 mod server;
+mod subscriptions;
 
 mod stream {
-    outbox_conformance::transport_suite!(crate::fixture::Fixture<crate::fixture::Streams>);
+    mod transport {
+        outbox_conformance::transport_suite!(crate::fixture::Fixture<crate::fixture::Streams>);
+    }
+    mod subscription {
+        outbox_conformance::subscription_suite!(crate::fixture::Fixture<crate::fixture::Streams>);
+    }
 }
 
 mod list {
-    outbox_conformance::transport_suite!(crate::fixture::Fixture<crate::fixture::Lists>);
+    mod transport {
+        outbox_conformance::transport_suite!(crate::fixture::Fixture<crate::fixture::Lists>);
+    }
+    mod subscription {
+        outbox_conformance::subscription_suite!(crate::fixture::Fixture<crate::fixture::Lists>);
+    }
 }
