@@ -50,6 +50,15 @@ pub enum ServerName {
     Wrong,
 }
 
+impl ServerName {
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+        }
+    }
+}
+
 /// An authority, what it has signed, and another authority that has signed nothing.
 #[derive(Debug)]
 pub struct Certificates {
@@ -97,8 +106,15 @@ impl Certificates {
         (self.path("client.pem"), self.path("client.key"))
     }
 
+    /// A server's certificate and its key, for a broker that encrypts by itself.
+    #[must_use]
+    pub fn server(&self, name: ServerName) -> (PathBuf, PathBuf) {
+        let name = name.file();
+        (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")))
+    }
+
     fn acceptor(&self, name: ServerName, asks_for_client: bool) -> TlsAcceptor {
-        let name = if name == ServerName::Right { "right" } else { "wrong" };
+        let name = name.file();
         let certificate = |file: String| CertificateDer::from_pem_file(self.path(&file)).expect("it is PEM");
         let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).expect("it is PEM");
         let config = ServerConfig::builder();

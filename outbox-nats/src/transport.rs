@@ -147,6 +147,7 @@ impl Transport for NatsTransport {
             .max_payload(learned.max_payload)
             .dedup_window(Some(learned.dedup_window.unwrap_or(NatsConfig::DUPLICATE_WINDOW)))
             .max_send_time(self.config.publish_timeout)
+            .durability("`storage file`, `replicas 3`, `discard new`; `sync_interval: always` on the servers")
     }
 
     async fn publish(&self, batch: &[OutboxMessage]) -> Vec<Result<(), PublishError>> {

@@ -4,20 +4,20 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer, stream};
+use outbox_conformance::servers::Server;
 use outbox_conformance::transport_suite::BrokerProcess;
 use outbox_conformance::{Proxy, started};
 use outbox_core::{Delivery, OutboxMessage, SubscribeErrorKind, Subscription, Transport};
 use outbox_nats::{NatsSubscription, NatsTransport};
 use tokio::time::{Instant, timeout};
 
-use crate::broker::PrivateServer;
-use crate::fixture::{client, create_stream};
+use crate::fixture::{at, client, create_stream};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_millis(700);
 
-async fn on_a_server<Fut: Future<Output = ()>>(case: impl FnOnce(PrivateServer) -> Fut) {
-    if let Some(server) = started("nats-server", PrivateServer::with_jetstream().await) {
+async fn on_a_server<Fut: Future<Output = ()>>(case: impl FnOnce(Server) -> Fut) {
+    if let Some(server) = started("nats-server", Server::nats(None).await) {
         timeout(2 * PATIENCE, case(server)).await.expect("the case did not end in a minute");
     }
 }
@@ -59,9 +59,9 @@ async fn consumer_config(jetstream: &jetstream::Context, stream: &str, name: &st
 #[tokio::test]
 async fn a_missing_consumer_is_named_and_made_if_asked_for() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
-        let mut strict = subscription(&server.url(), "topics=S.a").await;
+        let mut strict = subscription(&at(server.port()), "topics=S.a").await;
         let error = strict.check().await.unwrap_err();
         assert_eq!(error.kind(), SubscribeErrorKind::Missing);
         assert_eq!(
@@ -69,18 +69,23 @@ async fn a_missing_consumer_is_named_and_made_if_asked_for() {
             "stream \"S\" has no consumer \"g@S=a\" for topic \"S.a\": create it (durable, pull, ack_policy \
              explicit, filter_subject \"S.a\"), or let create=true do so"
         );
-        subscription(&server.url(), "topics=S.a&create=true&redeliver_after=7s").await.check().await.unwrap();
+        subscription(&at(server.port()), "topics=S.a&create=true&redeliver_after=7s")
+            .await
+            .check()
+            .await
+            .unwrap();
         let made = consumer_config(&js, "S", "g@S=a").await;
         assert_eq!(made.durable_name.as_deref(), Some("g@S=a"));
         assert_eq!((made.ack_policy, made.ack_wait), (consumer::AckPolicy::Explicit, Duration::from_secs(7)));
         assert_eq!((made.filter_subject.as_str(), made.max_deliver), ("S.a", -1));
         // It was made, so that it can be read by one that makes nothing.
-        let mut strict = subscription(&server.url(), "topics=S.a&redeliver_after=7s").await;
-        publish(&server.url(), &[message("S.a", "m")]).await;
+        let mut strict = subscription(&at(server.port()), "topics=S.a&redeliver_after=7s").await;
+        publish(&at(server.port()), &[message("S.a", "m")]).await;
         next(&mut strict).await.ack().await.unwrap();
-        let elsewhere = subscription(&server.url(), "topics=S.a&stream=NONE&create=true").await.check().await;
+        let elsewhere =
+            subscription(&at(server.port()), "topics=S.a&stream=NONE&create=true").await.check().await;
         assert_eq!(elsewhere.unwrap_err().kind(), SubscribeErrorKind::Missing);
-        let wrong = subscription(&server.url(), "topics=T.a&stream=S&create=true").await.check().await;
+        let wrong = subscription(&at(server.port()), "topics=T.a&stream=S&create=true").await.check().await;
         assert_eq!(wrong.unwrap_err().to_string(), "stream \"S\" does not take topic \"T.a\"");
     })
     .await;
@@ -89,7 +94,7 @@ async fn a_missing_consumer_is_named_and_made_if_asked_for() {
 #[tokio::test]
 async fn a_consumer_that_breaks_the_contract_is_refused() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
         let stream = js.get_stream("S").await.unwrap();
         let config = |change: fn(&mut consumer::pull::Config)| {
@@ -109,7 +114,8 @@ async fn a_consumer_that_breaks_the_contract_is_refused() {
             (|config| config.ack_wait = Duration::from_secs(1), "ack_wait"),
         ] {
             stream.create_consumer(config(change)).await.unwrap();
-            let error = subscription(&server.url(), "topics=S.a&create=true").await.next().await.unwrap_err();
+            let error =
+                subscription(&at(server.port()), "topics=S.a&create=true").await.next().await.unwrap_err();
             assert_eq!(error.kind(), SubscribeErrorKind::Refused);
             assert!(error.to_string().contains(setting), "{error}");
             stream.delete_consumer("g@S=a").await.unwrap();
@@ -119,9 +125,9 @@ async fn a_consumer_that_breaks_the_contract_is_refused() {
             .create_consumer(config(|config| (config.max_batch, config.max_ack_pending) = (2, 3)))
             .await
             .unwrap();
-        let mut reader = subscription(&server.url(), "topics=S.a").await;
+        let mut reader = subscription(&at(server.port()), "topics=S.a").await;
         let sent: Vec<_> = (0..9).map(|n| message("S.a", n.to_string())).collect();
-        publish(&server.url(), &sent).await;
+        publish(&at(server.port()), &sent).await;
         for n in 0..9 {
             let delivery = next(&mut reader).await;
             assert_eq!(payload(&delivery), n.to_string());
@@ -134,14 +140,14 @@ async fn a_consumer_that_breaks_the_contract_is_refused() {
 #[tokio::test]
 async fn several_topics_of_several_streams_are_read() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "A").await;
         create_stream(&js, "B").await;
         // Fewer deliveries at once than there are topics.
-        let mut reader = subscription(&server.url(), "topics=A.x,A.y,B.z&create=true&prefetch=2").await;
+        let mut reader = subscription(&at(server.port()), "topics=A.x,A.y,B.z&create=true&prefetch=2").await;
         let topics = ["A.x", "A.y", "B.z", "A.other"];
         let sent: Vec<_> = (0..40).map(|n| message(topics[n % 4], n.to_string())).collect();
-        publish(&server.url(), &sent).await;
+        publish(&at(server.port()), &sent).await;
         let mut held = Vec::new();
         let mut found = Vec::new();
         while found.len() < 30 {
@@ -160,7 +166,7 @@ async fn several_topics_of_several_streams_are_read() {
         }
         silent(&mut reader).await;
         // Another topic is another consumer, and the places in the others are kept.
-        let mut more = subscription(&server.url(), "topics=A.x,A.other&create=true").await;
+        let mut more = subscription(&at(server.port()), "topics=A.x,A.other&create=true").await;
         for _ in 0..10 {
             let delivery = next(&mut more).await;
             assert_eq!(payload(&delivery).parse::<usize>().unwrap() % 4, 3);
@@ -174,11 +180,11 @@ async fn several_topics_of_several_streams_are_read() {
 #[tokio::test]
 async fn a_dead_letter_needs_a_stream_and_is_there_once() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
-        let mut reader = subscription(&server.url(), "topics=S.a&create=true&redeliver_after=1s").await;
+        let mut reader = subscription(&at(server.port()), "topics=S.a&create=true&redeliver_after=1s").await;
         let poison = message("S.a", "poison");
-        publish(&server.url(), std::slice::from_ref(&poison)).await;
+        publish(&at(server.port()), std::slice::from_ref(&poison)).await;
         let error = next(&mut reader).await.dead_letter("bad").await.unwrap_err();
         assert_eq!(error.kind(), SubscribeErrorKind::Missing);
         assert!(error.to_string().contains("dead letters, subject \"g.dead\""), "{error}");
@@ -206,17 +212,17 @@ async fn a_dead_letter_needs_a_stream_and_is_there_once() {
 #[tokio::test]
 async fn a_dead_letter_is_read_as_the_message_that_it_was() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
         for envelope in ["cloudevents", "raw"] {
             let topic = format!("S.{envelope}");
             let options = format!("create=true&dead_letters=S.dead.{envelope}");
-            let mut reader = subscription(&server.url(), &format!("topics={topic}&{options}")).await;
+            let mut reader = subscription(&at(server.port()), &format!("topics={topic}&{options}")).await;
             let full = OutboxMessage::bytes(&topic, "x").unwrap().header("tenant", "acme").build().unwrap();
-            publish(&format!("{}?envelope={envelope}", server.url()), std::slice::from_ref(&full)).await;
+            publish(&format!("{}?envelope={envelope}", at(server.port())), std::slice::from_ref(&full)).await;
             next(&mut reader).await.dead_letter("bad").await.unwrap();
             let parameters = format!("topics=S.dead.{envelope}&create=true&dead_letters=S.dead.again");
-            let mut doctor = subscription(&server.url(), &parameters).await;
+            let mut doctor = subscription(&at(server.port()), &parameters).await;
             let found = next(&mut doctor).await;
             let read = found.message().unwrap();
             assert_eq!(
@@ -232,7 +238,7 @@ async fn a_dead_letter_is_read_as_the_message_that_it_was() {
 #[tokio::test]
 async fn a_black_hole_is_noticed_and_survived() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
         // Short pulls have short heartbeats.
         let short = consumer::pull::Config {
@@ -244,7 +250,7 @@ async fn a_black_hole_is_noticed_and_survived() {
         };
         js.get_stream("S").await.unwrap().create_consumer(short).await.unwrap();
         let proxy = Proxy::to(server.port()).await;
-        let url = format!("nats://127.0.0.1:{}", proxy.port());
+        let url = at(proxy.port());
         let mut reader = subscription(&url, "topics=S.a&request_timeout=1s&connect_timeout=1s").await;
         // Several pulls run out meanwhile, and nobody is told.
         assert!(timeout(Duration::from_millis(2500), reader.next()).await.is_err());
@@ -252,7 +258,7 @@ async fn a_black_hole_is_noticed_and_survived() {
         let error = timeout(PATIENCE, reader.next()).await.expect("it is silent").unwrap_err();
         assert_eq!(error.kind(), SubscribeErrorKind::Unavailable);
         assert_eq!(error.to_string(), "NATS has fallen silent: no message and no heartbeat");
-        publish(&server.url(), &[message("S.a", "m")]).await;
+        publish(&at(server.port()), &[message("S.a", "m")]).await;
         proxy.black_hole(false);
         let found = loop {
             match timeout(PATIENCE, reader.next()).await.expect("it does not come back") {
@@ -269,12 +275,12 @@ async fn a_black_hole_is_noticed_and_survived() {
 #[tokio::test]
 async fn a_delivery_outlives_its_connection() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
         let proxy = Proxy::to(server.port()).await;
-        let url = format!("nats://127.0.0.1:{}", proxy.port());
+        let url = at(proxy.port());
         let mut reader = subscription(&url, "topics=S.a&create=true&redeliver_after=2s").await;
-        publish(&server.url(), &[message("S.a", "1"), message("S.a", "2")]).await;
+        publish(&at(server.port()), &[message("S.a", "1"), message("S.a", "2")]).await;
         let (first, second) = (next(&mut reader).await, next(&mut reader).await);
         proxy.reset().await;
         first.ack().await.unwrap();
@@ -299,14 +305,14 @@ async fn a_delivery_outlives_its_connection() {
 #[tokio::test]
 async fn what_waits_behind_slow_work_stays_ours() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
         let parameters = "topics=S.a&create=true&redeliver_after=600ms";
-        let mut slow = subscription(&server.url(), parameters).await;
+        let mut slow = subscription(&at(server.port()), parameters).await;
         let sent: Vec<_> = (0..5).map(|n| message("S.a", n.to_string())).collect();
-        publish(&server.url(), &sent).await;
+        publish(&at(server.port()), &sent).await;
         let mut working = next(&mut slow).await;
-        let mut other = subscription(&server.url(), parameters).await;
+        let mut other = subscription(&at(server.port()), parameters).await;
         // Work that takes several times as long as a delivery may, without a call of `next`.
         let done = Instant::now() + Duration::from_secs(3);
         while Instant::now() < done {
@@ -328,11 +334,12 @@ async fn what_waits_behind_slow_work_stays_ours() {
 #[tokio::test]
 async fn a_delivery_that_is_dropped_takes_its_place_until_it_comes_again() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
         let mut reader =
-            subscription(&server.url(), "topics=S.a&create=true&prefetch=1&redeliver_after=1500ms").await;
-        publish(&server.url(), &[message("S.a", "1"), message("S.a", "2")]).await;
+            subscription(&at(server.port()), "topics=S.a&create=true&prefetch=1&redeliver_after=1500ms")
+                .await;
+        publish(&at(server.port()), &[message("S.a", "1"), message("S.a", "2")]).await;
         drop(next(&mut reader).await);
         silent(&mut reader).await;
         let again = next(&mut reader).await;
@@ -349,11 +356,11 @@ async fn a_delivery_that_is_dropped_takes_its_place_until_it_comes_again() {
 #[tokio::test]
 async fn a_consumer_that_is_deleted_is_missing() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
-        subscription(&server.url(), "topics=S.a&create=true").await.close(PATIENCE).await.unwrap();
-        let mut reader = subscription(&server.url(), "topics=S.a").await;
-        publish(&server.url(), &[message("S.a", "1")]).await;
+        subscription(&at(server.port()), "topics=S.a&create=true").await.close(PATIENCE).await.unwrap();
+        let mut reader = subscription(&at(server.port()), "topics=S.a").await;
+        publish(&at(server.port()), &[message("S.a", "1")]).await;
         let held = next(&mut reader).await;
         js.get_stream("S").await.unwrap().delete_consumer("g@S=a").await.unwrap();
         for _ in 0..2 {
@@ -368,11 +375,11 @@ async fn a_consumer_that_is_deleted_is_missing() {
 #[tokio::test]
 async fn no_connection_outlives_its_subscription() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
-        publish(&server.url(), &[message("S.a", "1"), message("S.a", "2")]).await;
+        publish(&at(server.port()), &[message("S.a", "1"), message("S.a", "2")]).await;
         let proxy = Proxy::to(server.port()).await;
-        let url = format!("nats://127.0.0.1:{}", proxy.port());
+        let url = at(proxy.port());
         let mut reader = subscription(&url, "topics=S.a&create=true").await;
         let held = next(&mut reader).await;
         proxy.has_open(1).await;
@@ -393,10 +400,10 @@ async fn no_connection_outlives_its_subscription() {
 #[tokio::test]
 async fn a_settlement_is_confirmed_by_the_server() {
     on_a_server(async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "S").await;
-        let mut reader = subscription(&server.url(), "topics=S.a&create=true&request_timeout=1s").await;
-        publish(&server.url(), &[message("S.a", "1")]).await;
+        let mut reader = subscription(&at(server.port()), "topics=S.a&create=true&request_timeout=1s").await;
+        publish(&at(server.port()), &[message("S.a", "1")]).await;
         let held = next(&mut reader).await;
         server.freeze().await;
         let error = timeout(PATIENCE, held.ack()).await.expect("it hangs").unwrap_err();

@@ -5,24 +5,27 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream::Config};
 use async_trait::async_trait;
 use bytes::Bytes;
+use outbox_conformance::servers::Server;
 use outbox_conformance::tls::TlsAddress;
 use outbox_conformance::transport_suite::{BrokerProcess, Received, TransportFixture};
 use outbox_core::Transport;
 use outbox_nats::{NatsConfig, NatsTransport};
 use uuid::Uuid;
 
-use crate::broker::PrivateServer;
-
 /// A stream of its own on the shared server, or a server of its own.
 pub(crate) struct NatsFixture {
     url: String,
     name: String,
     transport: Arc<NatsTransport>,
-    server: Option<PrivateServer>,
+    server: Option<Server>,
 }
 
 pub(crate) fn shared_url() -> String {
     std::env::var("OUTBOX_TEST_NATS_URL").unwrap_or_else(|_| "nats://127.0.0.1:4222".to_owned())
+}
+
+pub(crate) fn at(port: u16) -> String {
+    format!("nats://127.0.0.1:{port}")
 }
 
 /// A name that nobody else uses, for streams and the first part of subjects.
@@ -96,7 +99,7 @@ fn received(headers: &HeaderMap, payload: Bytes) -> Received {
 }
 
 impl NatsFixture {
-    async fn at(url: String, server: Option<PrivateServer>, parameters: &str) -> Option<Self> {
+    async fn at(url: String, server: Option<Server>, parameters: &str) -> Option<Self> {
         let (jetstream, name) = (client(&url).await?, unique());
         create_stream(&jetstream, &name).await;
         let url_of_transport = format!("{url}?stream={name}{parameters}");
@@ -118,8 +121,8 @@ impl TransportFixture for NatsFixture {
     }
 
     async fn with_own_broker() -> Option<Self> {
-        let server = PrivateServer::with_jetstream().await?;
-        Self::at(server.url(), Some(server), "&publish_timeout=2s").await
+        let server = Server::nats(None).await?;
+        Self::at(at(server.port()), Some(server), "&publish_timeout=2s").await
     }
 
     fn transport(&self) -> Arc<dyn Transport> {

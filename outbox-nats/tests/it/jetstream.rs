@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer::pull, stream};
 use futures_util::{FutureExt, StreamExt};
+use outbox_conformance::servers::Server;
 use outbox_conformance::transport_suite::BrokerProcess;
 use outbox_conformance::{Proxy, started};
 use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Severity, Topic, Transport};
 use outbox_nats::NatsTransport;
 
-use crate::broker::PrivateServer;
-use crate::fixture::{client, create_stream, read_stream, unique};
+use crate::fixture::{at, client, create_stream, read_stream, unique};
 
 fn messages(topic: &str, count: usize) -> Vec<OutboxMessage> {
     let message = |n| OutboxMessage::bytes(topic, format!("m{n}")).unwrap().build().unwrap();
@@ -23,15 +23,11 @@ fn kinds(results: &[Result<(), PublishError>]) -> Vec<Option<PublishErrorKind>> 
 }
 
 /// A server of its own for each case here: they fill streams and count connections.
-async fn on_a_server<Fut: Future<Output = ()>>(config: &str, case: impl FnOnce(PrivateServer) -> Fut) {
-    if let Some(server) = started("nats-server", PrivateServer::launch(config).await) {
+async fn on_a_server<Fut: Future<Output = ()>>(config: &str, case: impl FnOnce(Server) -> Fut) {
+    if let Some(server) = started("nats-server", Server::nats(Some(config)).await) {
         let limit = Duration::from_secs(60);
         tokio::time::timeout(limit, case(server)).await.expect("the case did not end in a minute");
     }
-}
-
-fn through(proxy: &Proxy) -> String {
-    format!("nats://127.0.0.1:{}", proxy.port())
 }
 
 const JETSTREAM: &str = "jetstream: { store_dir: \"$DIR\" }";
@@ -55,18 +51,19 @@ async fn the_stream_of_the_url_is_created_and_then_left_alone() {
     on_a_server(JETSTREAM, async |server| {
         let url = format!(
             "{}?stream=ORDERS&create=true&subjects=orders.>,billing.*&duplicate_window=10min",
-            server.url()
+            at(server.port())
         );
         // Lazily: no connection before the first message.
         let nats = NatsTransport::new(url.parse().unwrap()).unwrap();
         let batch = [messages("orders.a.b", 1), messages("billing.x", 1)].concat();
         assert_eq!(kinds(&nats.publish(&batch).await), [None, None]);
         assert_eq!(nats.capabilities().dedup_window, Some(Duration::from_secs(600)));
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         let config = js.get_stream("ORDERS").await.unwrap().cached_info().config.clone();
         assert_eq!(config.subjects, ["orders.>", "billing.*"]);
         assert_eq!((config.storage, config.discard), (stream::StorageType::File, stream::DiscardPolicy::New));
-        let other = transport(&format!("{}?stream=ORDERS&create=true&subjects=other", server.url())).await;
+        let other =
+            transport(&format!("{}?stream=ORDERS&create=true&subjects=other", at(server.port()))).await;
         other.check().await.unwrap();
         let kept = js.get_stream("ORDERS").await.unwrap().cached_info().config.clone();
         assert_eq!(kept.subjects, ["orders.>", "billing.*"]);
@@ -77,23 +74,23 @@ async fn the_stream_of_the_url_is_created_and_then_left_alone() {
 #[tokio::test]
 async fn a_check_says_what_is_missing() {
     on_a_server(JETSTREAM, async |server| {
-        transport(&server.url()).await.check().await.unwrap();
-        let missing = transport(&format!("{}?stream=GONE", server.url())).await;
+        transport(&at(server.port())).await.check().await.unwrap();
+        let missing = transport(&format!("{}?stream=GONE", at(server.port()))).await;
         let error = missing.check().await.unwrap_err();
         assert_eq!(error.kind(), PublishErrorKind::Retryable);
         assert_eq!(
             error.to_string(),
             "there is no JetStream stream \"GONE\": create it, or let create=true do so"
         );
-        let vague = transport(&format!("{}?stream=GONE&create=true", server.url())).await;
+        let vague = transport(&format!("{}?stream=GONE&create=true", at(server.port()))).await;
         let error = vague.check().await.unwrap_err();
         assert_eq!(
             error.to_string(),
             "there is no JetStream stream \"GONE\", and without subjects=… it can't be created"
         );
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         stream_with(&js, "SILENT", |config| config.no_ack = true).await;
-        let silent = transport(&format!("{}?stream=SILENT", server.url())).await;
+        let silent = transport(&format!("{}?stream=SILENT", at(server.port()))).await;
         assert!(silent.check().await.unwrap_err().to_string().contains("no_ack"));
     })
     .await;
@@ -102,7 +99,7 @@ async fn a_check_says_what_is_missing() {
 #[tokio::test]
 async fn a_server_without_jetstream_is_retryable_and_says_so() {
     on_a_server("", async |server| {
-        let nats = transport(&server.url()).await;
+        let nats = transport(&at(server.port())).await;
         let error = nats.check().await.unwrap_err();
         assert_eq!(error.kind(), PublishErrorKind::Retryable);
         assert_eq!(error.to_string(), "JetStream is not enabled on this server or for this account");
@@ -117,7 +114,7 @@ async fn a_server_without_jetstream_is_retryable_and_says_so() {
 #[tokio::test]
 async fn a_core_subscriber_is_no_stream() {
     on_a_server(JETSTREAM, async |server| {
-        let core = async_nats::connect(server.url()).await.unwrap();
+        let core = async_nats::connect(at(server.port())).await.unwrap();
         let mut requests = core.subscribe("orders").await.unwrap();
         core.flush().await.unwrap();
         tokio::spawn(async move {
@@ -125,7 +122,7 @@ async fn a_core_subscriber_is_no_stream() {
                 core.publish(request.reply.unwrap(), "{\"thanks\":true}".into()).await.unwrap();
             }
         });
-        let results = transport(&server.url()).await.publish(&messages("orders", 2)).await;
+        let results = transport(&at(server.port())).await.publish(&messages("orders", 2)).await;
         assert_eq!(kinds(&results), [Some(PublishErrorKind::Unknown); 2], "{results:?}");
     })
     .await;
@@ -134,13 +131,13 @@ async fn a_core_subscriber_is_no_stream() {
 #[tokio::test]
 async fn a_full_stream_is_retryable_and_takes_the_rest_once_there_is_room() {
     on_a_server(JETSTREAM, async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         stream_with(&js, "FULL", |config| {
             config.max_messages = 3;
             config.discard = stream::DiscardPolicy::New;
         })
         .await;
-        let nats = transport(&format!("{}?stream=FULL", server.url())).await;
+        let nats = transport(&format!("{}?stream=FULL", at(server.port()))).await;
         let batch = messages("FULL.x", 5);
         let full = Some(PublishErrorKind::Retryable);
         let results = nats.publish(&batch).await;
@@ -157,11 +154,11 @@ async fn a_full_stream_is_retryable_and_takes_the_rest_once_there_is_room() {
 #[tokio::test]
 async fn a_message_above_the_limit_of_the_stream_is_rejected() {
     on_a_server(JETSTREAM, async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         stream_with(&js, "SMALL", |config| config.max_message_size = 1000).await;
         let mut batch = messages("SMALL.x", 2);
         batch.insert(1, OutboxMessage::bytes("SMALL.x", vec![0; 2000]).unwrap().build().unwrap());
-        let results = transport(&server.url()).await.publish(&batch).await;
+        let results = transport(&at(server.port())).await.publish(&batch).await;
         assert_eq!(kinds(&results), [None, Some(PublishErrorKind::Rejected), None], "{results:?}");
     })
     .await;
@@ -176,7 +173,7 @@ async fn a_subject_without_permission_is_retryable_and_named() {
         ] }";
     on_a_server(config, async |server| {
         let admin = async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
-        let js = jetstream::new(admin.connect(server.url()).await.unwrap());
+        let js = jetstream::new(admin.connect(at(server.port())).await.unwrap());
         create_stream(&js, "ORDERS").await;
         let nats = transport(&format!("nats://app:app@127.0.0.1:{}?publish_timeout=1s", server.port())).await;
         let batch = [messages("ORDERS.open", 1), messages("ORDERS.Secret", 1)].concat();
@@ -194,10 +191,10 @@ async fn a_subject_without_permission_is_retryable_and_named() {
 #[tokio::test]
 async fn a_message_whose_confirmation_was_cut_is_published_once() {
     on_a_server(JETSTREAM, async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "CUT").await;
         let proxy = Proxy::to(server.port()).await;
-        let nats = transport(&format!("{}?stream=CUT", through(&proxy))).await;
+        let nats = transport(&format!("{}?stream=CUT", at(proxy.port()))).await;
         for round in 0..5 {
             let batch = messages("CUT.x", 20);
             proxy.cut_answers(true);
@@ -215,11 +212,11 @@ async fn a_message_whose_confirmation_was_cut_is_published_once() {
 #[tokio::test]
 async fn no_connection_outlives_its_reset_or_its_transport() {
     on_a_server(JETSTREAM, async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "LEFT").await;
         let proxy = Proxy::to(server.port()).await;
         for _ in 0..10 {
-            let nats = transport(&through(&proxy)).await;
+            let nats = transport(&at(proxy.port())).await;
             proxy.has_open(1).await;
             let batch = messages("LEFT.x", 10);
             assert!(nats.publish(&batch).now_or_never().is_none());
@@ -239,7 +236,7 @@ async fn no_connection_outlives_its_reset_or_its_transport() {
 #[tokio::test]
 async fn a_consumer_decodes_what_was_published() {
     on_a_server(JETSTREAM, async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         let name = unique();
         create_stream(&js, &name).await;
         let topic = format!("{name}.orders");
@@ -253,7 +250,7 @@ async fn a_consumer_decodes_what_was_published() {
             .header("tenant", " acme ")
             .build()
             .unwrap();
-        let nats = transport(&server.url()).await;
+        let nats = transport(&at(server.port())).await;
         assert_eq!(kinds(&nats.publish(std::slice::from_ref(&message)).await), [None]);
         let consumer =
             js.get_stream(&name).await.unwrap().create_consumer(pull::Config::default()).await.unwrap();
@@ -276,7 +273,7 @@ async fn an_unreachable_broker_is_no_error_of_the_construction() {
 #[tokio::test]
 async fn calls_that_queue_behind_a_failing_attempt_share_its_failure() {
     on_a_server(JETSTREAM, async |server| {
-        let nats = transport(&format!("{}?connect_timeout=1s&publish_timeout=5s", server.url())).await;
+        let nats = transport(&format!("{}?connect_timeout=1s&publish_timeout=5s", at(server.port()))).await;
         server.freeze().await;
         let stuck = messages("x", 1);
         // The connection that there is goes with the reset; a new one finds a server that never greets.
@@ -296,7 +293,7 @@ async fn calls_that_queue_behind_a_failing_attempt_share_its_failure() {
 #[tokio::test]
 async fn a_diagnosis_names_what_is_wrong_and_what_to_do() {
     on_a_server(JETSTREAM, async |server| {
-        let js = client(&server.url()).await.unwrap();
+        let js = client(&at(server.port())).await.unwrap();
         create_stream(&js, "GOOD").await;
         stream_with(&js, "RISKY", |config| {
             config.storage = stream::StorageType::Memory;
@@ -305,7 +302,7 @@ async fn a_diagnosis_names_what_is_wrong_and_what_to_do() {
             config.discard = stream::DiscardPolicy::New;
         })
         .await;
-        let nats = transport(&format!("{}?stream=GOOD", server.url())).await;
+        let nats = transport(&format!("{}?stream=GOOD", at(server.port()))).await;
         assert_eq!(kinds(&nats.publish(&messages("RISKY.x", 8)).await), [None; 8]);
         let topics = ["GOOD.x", "RISKY.x", "NOWHERE", "$JS.API.INFO"].map(|t| Topic::new(t).unwrap());
         let findings = nats.diagnose(&topics).await;
@@ -325,7 +322,7 @@ async fn a_diagnosis_names_what_is_wrong_and_what_to_do() {
         said("ok", "topic RISKY.x", "stream RISKY takes it");
         said("error", "topic NOWHERE", "no JetStream stream takes it");
         said("error", "topic $JS.API.INFO", "every message of it is refused");
-        let missing = transport(&format!("{}?stream=GONE", server.url())).await;
+        let missing = transport(&format!("{}?stream=GONE", at(server.port()))).await;
         let findings = missing.diagnose(&[]).await;
         let gone = findings.iter().find(|finding| finding.subject == "stream GONE").unwrap();
         assert_eq!((gone.severity, gone.detail.as_str()), (Severity::Error, "it does not exist"));
@@ -339,7 +336,7 @@ async fn a_diagnosis_names_what_is_wrong_and_what_to_do() {
 #[tokio::test]
 async fn a_diagnosis_of_a_server_without_jetstream_says_so() {
     on_a_server("", async |server| {
-        let nats = transport(&server.url()).await;
+        let nats = transport(&at(server.port())).await;
         let findings = nats.diagnose(&[Topic::new("t").unwrap()]).await;
         assert_eq!(findings.last().unwrap().severity, Severity::Error);
         assert!(findings.last().unwrap().detail.contains("JetStream is not enabled"), "{findings:?}");

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test states what it expects")]
 
-mod broker;
 mod consumers;
 mod fixture;
 mod jetstream;
 mod subscriber;
+mod tls;
 
 outbox_conformance::transport_suite!(crate::fixture::NatsFixture);
 

@@ -1,22 +1,22 @@
 use async_trait::async_trait;
+use outbox_conformance::servers::Server;
 use outbox_conformance::subscription_suite::{GivenUp, SubscriptionFixture};
 use outbox_conformance::transport_suite::BrokerProcess;
 use outbox_core::{OutboxMessage, SubscribeOptions, Subscription, Transport};
 use outbox_nats::{NatsSubscription, NatsSubscriptionConfig, NatsTransport};
 
-use crate::broker::PrivateServer;
-use crate::fixture::{client, create_stream, shared_url, unique};
+use crate::fixture::{at, client, create_stream, shared_url, unique};
 
 /// A stream of its own on the shared server, or a server of its own. The dead letters go to the same stream.
 pub(crate) struct SubscriberFixture {
     url: String,
     name: String,
     transport: NatsTransport,
-    server: Option<PrivateServer>,
+    server: Option<Server>,
 }
 
 impl SubscriberFixture {
-    async fn at(url: String, server: Option<PrivateServer>) -> Option<Self> {
+    async fn at(url: String, server: Option<Server>) -> Option<Self> {
         let (jetstream, name) = (client(&url).await?, unique());
         create_stream(&jetstream, &name).await;
         let transport = NatsTransport::connect(&format!("{url}?stream={name}")).await.unwrap();
@@ -38,8 +38,8 @@ impl SubscriptionFixture for SubscriberFixture {
     }
 
     async fn with_own_broker() -> Option<Self> {
-        let server = PrivateServer::with_jetstream().await?;
-        Self::at(server.url(), Some(server)).await
+        let server = Server::nats(None).await?;
+        Self::at(at(server.port()), Some(server)).await
     }
 
     fn topic(&self) -> String {
