@@ -3,8 +3,10 @@ use std::time::Duration;
 use outbox_core::{BrokerConfigError, BrokerHost, BrokerUrl, Secret, TlsConfig, UrlParameter};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::types::RDKafkaErrorCode;
 
 use crate::BROKER;
+use crate::health::Health;
 
 /// Where the brokers are, who we are, and how the connections are encrypted: what producers and consumers share.
 #[derive(Debug, Clone)]
@@ -119,6 +121,15 @@ impl Cluster {
     /// Hosts and ports, for texts.
     pub(crate) fn servers(&self) -> &str {
         &self.servers
+    }
+
+    /// Why no broker answers, as far as is known.
+    pub(crate) fn reason(&self, health: &Health, code: RDKafkaErrorCode) -> String {
+        match health.reason() {
+            Some(reason) => reason,
+            None if self.tls.required => format!("no TLS handshake was completed in time ({code})"),
+            None => code.to_string(),
+        }
     }
 
     /// What every client of librdkafka is told.

@@ -15,11 +15,10 @@ pub(crate) enum Failure<'a> {
     IllegalTopic(&'a str),
     /// librdkafka can't be started.
     NoClient(BrokerConfigError),
-    /// No broker answers: where, what librdkafka says, and why as far as it is known.
+    /// No broker answers: where, and why as far as it is known.
     Unreachable {
         servers: &'a str,
-        code: Code,
-        reason: Option<String>,
+        reason: String,
     },
     /// The broker has spoken about a topic.
     Topic {
@@ -74,7 +73,9 @@ pub(crate) fn publish_error(failure: Failure<'_>) -> PublishError {
         Failure::NoClient(error) => {
             PublishError::unavailable(format!("the Kafka client can't be started: {error}"))
         }
-        Failure::Unreachable { servers, code, reason } => unreachable_at(servers, code, reason),
+        Failure::Unreachable { servers, reason } => {
+            PublishError::unavailable(format!("Kafka can't be reached at {servers}: {reason}"))
+        }
         Failure::Topic { topic, code } => about_topic(topic, code),
         Failure::Creation { topic, problem } => {
             PublishError::retryable(format!("topic {topic:?} is missing and can't be created: {problem}"))
@@ -107,11 +108,6 @@ pub(crate) fn publish_error(failure: Failure<'_>) -> PublishError {
             "closed before Kafka had confirmed everything; messages under way: {unconfirmed}"
         )),
     }
-}
-
-fn unreachable_at(servers: &str, code: Code, reason: Option<String>) -> PublishError {
-    let reason = reason.unwrap_or_else(|| code.to_string());
-    PublishError::unavailable(format!("Kafka can't be reached at {servers}: {reason}"))
 }
 
 /// The broker answered, and has not stored anything.
@@ -199,8 +195,7 @@ pub(crate) enum Trouble<'a> {
     Stale,
     Unreachable {
         servers: &'a str,
-        code: Code,
-        reason: Option<String>,
+        reason: String,
     },
     /// The brokers have spoken about a topic or the group.
     Group {
@@ -226,8 +221,7 @@ pub(crate) fn subscribe_error(trouble: Trouble<'_>) -> SubscribeError {
             Kind::Stale,
             "the partition of the message was taken away from this member: it comes again, to another one",
         ),
-        Trouble::Unreachable { servers, code, reason } => {
-            let reason = reason.unwrap_or_else(|| code.to_string());
+        Trouble::Unreachable { servers, reason } => {
             SubscribeError::new(Kind::Unavailable, format!("Kafka can't be reached at {servers}: {reason}"))
         }
         Trouble::Group { topic, code } => {

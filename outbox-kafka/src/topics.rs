@@ -147,8 +147,8 @@ impl Topics {
     }
 
     pub(crate) fn unreachable(&self, health: &Health, code: Code) -> PublishError {
-        let (servers, reason) = (self.cluster.servers(), health.reason());
-        publish_error(Failure::Unreachable { servers, code, reason })
+        let (servers, reason) = (self.cluster.servers(), self.cluster.reason(health, code));
+        publish_error(Failure::Unreachable { servers, reason })
     }
 }
 

@@ -146,11 +146,10 @@ fn trouble(client: &Client, error: &KafkaError) -> Option<SubscribeError> {
         | Code::Resolve
         | Code::SSL
         | Code::Authentication
-        | Code::SaslAuthenticationFailed => Some(subscribe_error(Trouble::Unreachable {
-            servers: health.servers(),
-            code,
-            reason: health.reason(),
-        })),
+        | Code::SaslAuthenticationFailed => {
+            let reason = health.reason().unwrap_or_else(|| code.to_string());
+            Some(subscribe_error(Trouble::Unreachable { servers: health.servers(), reason }))
+        }
         Code::UnknownTopicOrPartition
         | Code::UnknownTopic
         | Code::TopicAuthorizationFailed

@@ -147,8 +147,9 @@ impl Subscription for KafkaSubscription {
                 Ok(topics::standing(&metadata, &name))
             });
             let standing = asked.await.unwrap_or(Err(Code::Fail)).map_err(|code| {
-                let (servers, reason) = (self.config.cluster.servers(), member.health().reason());
-                subscribe_error(Trouble::Unreachable { servers, code, reason })
+                let cluster = &self.config.cluster;
+                let (servers, reason) = (cluster.servers(), cluster.reason(member.health(), code));
+                subscribe_error(Trouble::Unreachable { servers, reason })
             })?;
             match standing {
                 topics::Standing::There { .. } => {}
