@@ -1,0 +1,169 @@
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_compat::Compat;
+use lapin::options::ConfirmSelectOptions;
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{AsyncTcpStream, Channel, ConnectionProperties};
+use socket2::{SockRef, Socket};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::endpoint::Endpoint;
+
+/// One connection to the broker, which is never repaired: when it is lost or given up, it is gone with everything in it.
+///
+/// The client keeps frames in a queue of its own while the broker has blocked the connection, and writes them when that
+/// is over, also for callers that have long given up. Therefore the socket is ours to shut: whatever the client still
+/// holds back then can't be written any more. Only what the operating system had already taken can still arrive.
+pub(crate) struct Connection {
+    client: lapin::Connection,
+    socket: Handle,
+    idle: Mutex<Vec<Channel>>,
+    /// Topics whose queue was declared.
+    pub(crate) declared: Mutex<HashSet<String>>,
+    doubtful: AtomicBool,
+}
+
+/// A second handle of the socket.
+type Handle = Arc<Mutex<Option<Socket>>>;
+
+impl Connection {
+    /// Connects to the first host that answers. A dropped future stops the attempt.
+    pub(crate) async fn open(endpoint: &Endpoint, tls: &OwnedTLSConfig) -> Result<Self, String> {
+        let mut last = String::from("no host");
+        for uri in endpoint.uris() {
+            let what = if endpoint.tls.required { "connecting with TLS" } else { "connecting" };
+            let socket = Handle::default();
+            // An attempt that takes too long, or is given up, leaves no socket behind.
+            let mut shut = Shut(Some(socket.clone()));
+            match timeout(endpoint.connect_timeout, open_one(uri, tls.clone(), socket.clone())).await {
+                Ok(Ok(client)) => {
+                    shut.keep();
+                    return Ok(Self {
+                        client,
+                        socket,
+                        idle: Mutex::default(),
+                        declared: Mutex::default(),
+                        doubtful: AtomicBool::new(false),
+                    });
+                }
+                Ok(Err(error)) => last = error.to_string(),
+                Err(_) => last = format!("{what} took too long"),
+            }
+        }
+        Err(last)
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.client.status().connected()
+    }
+
+    /// Whether the broker has said that it takes no messages now, because of its memory or its disk.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.client.status().blocked()
+    }
+
+    /// Bytes of a frame at most.
+    pub(crate) fn frame_max(&self) -> usize {
+        usize::try_from(self.client.configuration().frame_max()).unwrap_or(usize::MAX)
+    }
+
+    /// Version and product, as the broker tells.
+    pub(crate) fn client(&self) -> &lapin::Connection {
+        &self.client
+    }
+
+    /// A channel that confirms, for nobody else to use meanwhile. `fresh` prepares one that is new.
+    pub(crate) async fn channel(
+        &self,
+        fresh: impl AsyncFnOnce(&Channel) -> lapin::Result<()>,
+    ) -> lapin::Result<Channel> {
+        if let Some(channel) = self.idle().pop() {
+            return Ok(channel);
+        }
+        let channel = self.client.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        fresh(&channel).await?;
+        Ok(channel)
+    }
+
+    /// Keeps a channel on which everything went well.
+    pub(crate) fn give_back(&self, channel: Channel) {
+        if channel.status().connected() {
+            self.idle().push(channel);
+        }
+    }
+
+    /// Whether it may still hold back a message whose outcome is unknown.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn doubt(&self) {
+        self.doubtful.store(true, Ordering::Release);
+    }
+
+    /// Ends it: afterwards nothing can leave this process through it any more.
+    pub(crate) fn end(&self) {
+        shut(&self.socket);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Channel>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Shuts a socket when it is dropped, unless it is kept.
+struct Shut(Option<Handle>);
+
+impl Shut {
+    fn keep(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.0 {
+            shut(socket);
+        }
+    }
+}
+
+fn shut(socket: &Handle) {
+    if let Some(socket) = socket.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // It may be shut already.
+        let _ = socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+async fn open_one(uri: AMQPUri, tls: OwnedTLSConfig, socket: Handle) -> lapin::Result<lapin::Connection> {
+    let runtime = lapin::runtime::default_runtime()?;
+    let connect = async move |uri: AMQPUri, _| -> lapin::Result<_> {
+        let (host, port) = (uri.authority.host.as_str(), uri.authority.port);
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        let second = SockRef::from(&stream).try_clone()?;
+        *socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(second);
+        let plain = AsyncTcpStream::Plain(Compat::new(stream));
+        Ok(match uri.scheme {
+            AMQPScheme::AMQP => plain,
+            AMQPScheme::AMQPS => {
+                let shaken = plain.into_tls(host, tls.as_ref()).await;
+                shaken.map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?
+            }
+        })
+    };
+    let name = ConnectionProperties::default().with_connection_name("outbox".into());
+    lapin::Connection::connector(uri, runtime, connect, name).await
+}

@@ -1,0 +1,219 @@
+//! Receiving: a consumer of a queue.
+
+mod config;
+
+mod receipt;
+mod session;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use lapin::types::AMQPValue;
+use outbox_core::{
+    BrokerConfigError, Delivery, SubscribeError, SubscribeErrorKind, Subscription, SubscriptionCapabilities,
+    Undecodable,
+};
+use tokio::time::{Instant, sleep_until, timeout};
+
+pub use config::AmqpSubscriptionConfig;
+
+use receipt::AmqpReceipt;
+use session::Session;
+
+use crate::codec::decode;
+use crate::error::subscribe_error;
+use crate::link::Link;
+
+/// Reads a queue as one of its consumers. The members of a group share a queue; with an exchange, each group has one of
+/// its own that is bound to the topics.
+///
+/// * An unsettled delivery comes again when its connection is lost, or when the broker's own `consumer_timeout` (30
+///   minutes as installed) has run out; there is nothing to extend.
+/// * A delivery that is handed back with a delay stays with this member until then, because RabbitMQ knows no delay, and
+///   counts as unsettled.
+/// * A quorum queue counts deliveries, also those that this client had received and not handed out when it closed. Since
+///   RabbitMQ 4 it gives a message up by itself after 20 of them, unless a policy sets `delivery-limit`.
+///
+/// A broker that can't be reached is an error of [`Subscription::next`], never of the construction.
+pub struct AmqpSubscription {
+    config: Arc<AmqpSubscriptionConfig>,
+    link: Link,
+    session: Option<Session>,
+    failures: u32,
+    not_before: Option<Instant>,
+    closed: bool,
+}
+
+impl AmqpSubscription {
+    /// Between two attempts, at first and at most.
+    const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+    /// A subscription from a URL; `AmqpSubscriptionConfig` has the list of its parameters. Tries once to reach the
+    /// broker, and only logs if that fails: it may come up later.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerConfigError`] if the URL is wrong, or a file that it names; never because of the broker.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes; a queue may have been declared.
+    pub async fn connect(url: &str) -> Result<Self, BrokerConfigError> {
+        let mut subscription = Self::new(url.parse()?)?;
+        if let Err(error) = subscription.check().await {
+            tracing::warn!("the RabbitMQ subscription is not ready yet: {error}");
+        }
+        Ok(subscription)
+    }
+
+    /// A subscription that does not connect before it is read.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerConfigError`] if a value is out of its range, or a file can't be read.
+    pub fn new(config: AmqpSubscriptionConfig) -> Result<Self, BrokerConfigError> {
+        let config = config.checked()?;
+        let link = Link::new(config.endpoint.clone(), config.endpoint.tls_files()?);
+        let config = Arc::new(config);
+        Ok(Self { config, link, session: None, failures: 0, not_before: None, closed: false })
+    }
+
+    fn open(&self) -> Result<(), SubscribeError> {
+        if self.closed {
+            return Err(SubscribeError::new(SubscribeErrorKind::Closed, "the subscription is closed"));
+        }
+        Ok(())
+    }
+
+    /// The session, opened if there is none; after a failure not before a pause is over.
+    async fn session(&mut self) -> Result<&mut Session, SubscribeError> {
+        if self.session.is_none() {
+            if let Some(time) = self.not_before {
+                sleep_until(time).await;
+            }
+            match session::open(&self.link, &self.config).await {
+                Ok(session) => self.session = Some(session),
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        self.session.as_mut().ok_or_else(ended)
+    }
+
+    fn failed(&mut self, error: SubscribeError) -> SubscribeError {
+        self.session = None;
+        let pause = Self::PAUSE.0 * 2_u32.saturating_pow(self.failures.min(10));
+        self.not_before = Some(Instant::now() + pause.min(Self::PAUSE.1));
+        self.failures += 1;
+        error
+    }
+
+    fn delivery(&self, session: &Session, delivery: lapin::message::Delivery) -> Delivery {
+        let attempt = attempt(&delivery);
+        // The queue of one topic may be read by the default exchange, or a binding may rename it; what the message was
+        // published with is its topic.
+        let topic = delivery.routing_key.as_str();
+        let message = decode(topic, &delivery.properties, delivery.data.clone());
+        let message = message.map_err(|error| Undecodable {
+            topic: topic.to_owned(),
+            error,
+            payload: delivery.data.clone().into(),
+        });
+        let receipt = AmqpReceipt::new(&self.config, session, delivery);
+        Delivery::new(message, attempt, Box::new(receipt))
+    }
+}
+
+/// How often it was delivered, where the queue counts or this is the first time.
+fn attempt(delivery: &lapin::message::Delivery) -> Option<u32> {
+    let counted =
+        delivery.properties.headers().as_ref().and_then(|headers| headers.inner().get("x-delivery-count"));
+    let counted = match counted {
+        Some(AMQPValue::LongLongInt(count)) => u32::try_from(*count).ok(),
+        Some(AMQPValue::LongInt(count)) => u32::try_from(*count).ok(),
+        Some(AMQPValue::LongUInt(count)) => Some(*count),
+        Some(AMQPValue::ShortInt(count)) => u32::try_from(*count).ok(),
+        Some(AMQPValue::ShortShortInt(count)) => u32::try_from(*count).ok(),
+        _ => None,
+    };
+    match counted {
+        Some(before) => Some(before + 1),
+        None => (!delivery.redelivered).then_some(1),
+    }
+}
+
+fn ended() -> SubscribeError {
+    SubscribeError::new(SubscribeErrorKind::Unavailable, "the connection to RabbitMQ was lost")
+}
+
+#[async_trait]
+impl Subscription for AmqpSubscription {
+    fn capabilities(&self) -> SubscriptionCapabilities {
+        SubscriptionCapabilities::new("amqp")
+            .counts_deliveries(self.config.queue_type == crate::QueueType::Quorum)
+            .fan_out(!self.config.exchange.is_empty())
+            .prefetch(self.config.options.prefetch)
+    }
+
+    async fn next(&mut self) -> Result<Delivery, SubscribeError> {
+        self.open()?;
+        let queue = format!("the queue {:?}", self.config.queue);
+        let session = self.session().await?;
+        let error = match session.consumer.next().await {
+            Some(Ok(delivery)) => {
+                self.failures = 0;
+                return match &self.session {
+                    Some(session) => Ok(self.delivery(session, delivery)),
+                    None => Err(ended()),
+                };
+            }
+            Some(Err(error)) => subscribe_error(&queue, &error),
+            // The broker has ended it: the queue was deleted, or the node that had it has gone.
+            None if session.connection.is_up() => {
+                let text = format!("{queue} was deleted, or moved to another node");
+                SubscribeError::new(SubscribeErrorKind::Missing, text)
+            }
+            None => ended(),
+        };
+        Err(self.failed(error))
+    }
+
+    async fn check(&mut self) -> Result<(), SubscribeError> {
+        self.open()?;
+        let connection = self.link.connection().await.map_err(|text| {
+            let text = format!("RabbitMQ can't be reached at {text}");
+            SubscribeError::new(SubscribeErrorKind::Unavailable, text)
+        })?;
+        session::within(session::prepare(&connection, &self.config)).await
+    }
+
+    async fn close(&mut self, time: Duration) -> Result<(), SubscribeError> {
+        if self.closed {
+            return Ok(());
+        }
+        self.closed = true;
+        let Some(session) = self.session.take() else {
+            self.link.cut(true).await;
+            return Ok(());
+        };
+        // What is unsettled is in the queue again when the channel is closed.
+        let closed = timeout(time, session.channel.close(200, "done".into())).await;
+        self.link.cut(true).await;
+        let late = "RabbitMQ did not answer in time; what was unsettled comes again when it notices";
+        match closed {
+            Ok(Ok(())) => Ok(()),
+            // A channel that is gone has nothing that would have to be handed back.
+            Ok(Err(_)) if !session.channel.status().connected() => Ok(()),
+            Ok(Err(error)) => Err(subscribe_error("the channel", &error)),
+            Err(_) => Err(SubscribeError::new(SubscribeErrorKind::Unavailable, late)),
+        }
+    }
+}
+
+impl fmt::Debug for AmqpSubscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AmqpSubscription").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,135 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicPublishOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Acker, BasicProperties, Channel, Confirmation};
+use outbox_core::{
+    DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, Receipt, SubscribeError, SubscribeErrorKind,
+    dead_reason,
+};
+
+use super::config::AmqpSubscriptionConfig;
+use super::session::{Session, within};
+use crate::connection::Connection;
+use crate::error::subscribe_error;
+
+pub(super) struct AmqpReceipt {
+    config: Arc<AmqpSubscriptionConfig>,
+    connection: Arc<Connection>,
+    channel: Channel,
+    acker: Acker,
+    topic: String,
+    properties: BasicProperties,
+    /// Of the delivery, for the dead letters.
+    payload: Vec<u8>,
+}
+
+impl AmqpReceipt {
+    pub(super) fn new(
+        config: &Arc<AmqpSubscriptionConfig>,
+        session: &Session,
+        delivery: lapin::message::Delivery,
+    ) -> Self {
+        Self {
+            config: Arc::clone(config),
+            connection: Arc::clone(&session.connection),
+            channel: session.channel.clone(),
+            acker: delivery.acker,
+            topic: delivery.routing_key.as_str().to_owned(),
+            properties: delivery.properties,
+            payload: delivery.data,
+        }
+    }
+
+    /// A delivery can be settled on its own channel and on no other.
+    fn current(&self) -> Result<(), SubscribeError> {
+        if self.channel.status().connected() && self.connection.is_up() { Ok(()) } else { Err(stale()) }
+    }
+
+    async fn settle_as_done(&self) -> Result<(), SubscribeError> {
+        self.current()?;
+        settled(self.acker.ack(BasicAckOptions::default()).await)
+    }
+
+    /// The message as it was, with the reason, confirmed by the queue of dead letters.
+    async fn bury(&self, reason: &str) -> Result<(), SubscribeError> {
+        let queue = &self.config.options.dead_letters;
+        let failed = |error: lapin::Error| subscribe_error(&format!("the queue {queue:?}"), &error);
+        let channel = self.connection.channel(async |_| Ok(())).await.map_err(failed)?;
+        let mut headers = self.properties.headers().clone().unwrap_or_default();
+        add(&mut headers, DEAD_REASON_HEADER, &dead_reason(reason));
+        add(&mut headers, DEAD_GROUP_HEADER, &self.config.options.group);
+        add(&mut headers, DEAD_TOPIC_HEADER, &self.topic);
+        let properties = self.properties.clone().with_headers(headers).with_delivery_mode(2);
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let publishing =
+            channel.basic_publish("".into(), queue.as_str().into(), options, &self.payload, properties);
+        let confirmation = publishing.await.map_err(failed)?.await.map_err(failed)?;
+        // Alone on its channel, a returned message can only be this one.
+        let rest = channel.wait_for_confirms().await.map_err(failed)?;
+        match confirmation {
+            Confirmation::Ack(None) if rest.is_empty() => {
+                self.connection.give_back(channel);
+                Ok(())
+            }
+            Confirmation::Ack(_) => Err(SubscribeError::new(
+                SubscribeErrorKind::Missing,
+                format!("there is no queue {queue:?} for dead letters: declare it, or let create=true do so"),
+            )),
+            _ => Err(SubscribeError::new(
+                SubscribeErrorKind::Refused,
+                format!("the queue {queue:?} for dead letters did not take the message"),
+            )),
+        }
+    }
+}
+
+fn add(headers: &mut FieldTable, name: &'static str, value: &str) {
+    headers.insert(name.into(), AMQPValue::LongString(value.into()));
+}
+
+fn stale() -> SubscribeError {
+    let text = "the connection that the delivery came by is gone; it comes again";
+    SubscribeError::new(SubscribeErrorKind::Stale, text)
+}
+
+fn settled(result: lapin::Result<bool>) -> Result<(), SubscribeError> {
+    match result {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(stale()),
+        Err(error) => Err(stale().with_source(error)),
+    }
+}
+
+#[async_trait]
+impl Receipt for AmqpReceipt {
+    async fn ack(self: Box<Self>) -> Result<(), SubscribeError> {
+        within(self.settle_as_done()).await
+    }
+
+    async fn nack(self: Box<Self>, delay: Duration) -> Result<(), SubscribeError> {
+        self.current()?;
+        let again = BasicNackOptions { multiple: false, requeue: true };
+        if delay.is_zero() {
+            return within(async { settled(self.acker.nack(again).await) }).await;
+        }
+        // It stays with this member meanwhile; if that ends, it comes again all the same.
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let _ = self.acker.nack(again).await;
+        });
+        Ok(())
+    }
+
+    async fn dead_letter(self: Box<Self>, reason: &str) -> Result<(), SubscribeError> {
+        self.current()?;
+        within(self.bury(reason)).await?;
+        within(self.settle_as_done()).await
+    }
+
+    async fn extend(&mut self) -> Result<(), SubscribeError> {
+        self.current()
+    }
+}

@@ -1,0 +1,56 @@
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, ExchangeKind, Queue};
+
+use crate::QueueType;
+
+/// Declares a durable topic exchange, or only asks whether one of that name exists. The default exchange always does.
+pub(crate) async fn exchange(channel: &Channel, name: &str, create: bool) -> lapin::Result<()> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    let options =
+        ExchangeDeclareOptions { passive: !create, durable: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(name.into(), ExchangeKind::Topic, options, FieldTable::default()).await
+}
+
+/// Declares a durable queue.
+pub(crate) async fn queue(channel: &Channel, name: &str, kind: QueueType) -> lapin::Result<Queue> {
+    let mut arguments = FieldTable::default();
+    let kind = match kind {
+        QueueType::Quorum => "quorum",
+        QueueType::Classic => "classic",
+    };
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.into(), options, arguments).await
+}
+
+/// Asks whether a queue exists. If not, the channel is closed by the broker.
+pub(crate) async fn find_queue(channel: &Channel, name: &str) -> lapin::Result<Queue> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.into(), passive, FieldTable::default()).await
+}
+
+pub(crate) async fn bind(channel: &Channel, queue: &str, exchange: &str, topic: &str) -> lapin::Result<()> {
+    let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(queue.into(), exchange.into(), topic.into(), options, arguments).await
+}
+
+/// Whether the broker says that something of that name does not exist.
+pub(crate) fn is_missing(error: &lapin::Error) -> bool {
+    code(error) == Some(404)
+}
+
+/// Whether the broker says that something of that name exists, and is not what was declared.
+pub(crate) fn is_different(error: &lapin::Error) -> bool {
+    code(error) == Some(406)
+}
+
+/// The code of an error that the broker has sent.
+pub(crate) fn code(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}

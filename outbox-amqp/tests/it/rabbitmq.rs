@@ -1,0 +1,1 @@
+//! What is special about RabbitMQ: messages that come back, alarms, exchanges that vanish, queues that are full.
