@@ -10,33 +10,32 @@ use crate::error::{Failure, publish_error};
 
 type PublishResult = Result<(), PublishError>;
 
-/// The messages of one call, each as a record or as the reason why it can't be one. Results come in their order.
-pub(crate) struct Batch(Vec<Result<Record, PublishError>>);
+/// The messages of one call. Results come in their order.
+#[derive(Clone, Copy)]
+pub(crate) struct Batch<'a> {
+    pub(crate) messages: &'a [OutboxMessage],
+    pub(crate) envelope: &'a Envelope,
+}
 
-impl Batch {
-    pub(crate) fn encode(messages: &[OutboxMessage], envelope: &Envelope) -> Self {
-        let refused = |error| publish_error(Failure::Unencodable(error));
-        let encode = |message| codec::encode(message, envelope).map_err(refused);
-        Self(messages.iter().map(encode).collect())
+impl Batch<'_> {
+    fn record(&self, message: &OutboxMessage) -> Result<Record, PublishError> {
+        codec::encode(message, self.envelope).map_err(|error| publish_error(Failure::Unencodable(error)))
     }
 
-    pub(crate) fn sendable(&self) -> usize {
-        self.0.iter().filter(|record| record.is_ok()).count()
-    }
-
-    /// The results if none is sent.
+    /// The results if none is sent. What could never be sent says so all the same.
     pub(crate) fn unsent(self, why: impl Fn() -> PublishError) -> Vec<PublishResult> {
-        let unsent = |record: Result<Record, PublishError>| record.and_then(|_| Err(why()));
-        self.0.into_iter().map(unsent).collect()
+        let unsent = |message| self.record(message).and_then(|_| Err(why()));
+        self.messages.iter().map(unsent).collect()
     }
 
-    /// Hands all records to the client, and then waits for all acknowledgements, so that they are under way together.
+    /// Hands all messages to the client, and then waits for all acknowledgements, so that they are under way together.
+    /// The first is sent while the next is encoded.
     pub(crate) async fn send(self, connection: &Connection, deadline: Instant) -> Vec<PublishResult> {
         // A call that is dropped half-way leaves messages behind that nobody waits for.
         let mut doubt = Doubt { connection, cleared: false };
-        let mut sent = Vec::with_capacity(self.0.len());
-        for record in self.0 {
-            sent.push(match record {
+        let mut sent = Vec::with_capacity(self.messages.len());
+        for message in self.messages {
+            sent.push(match self.record(message) {
                 Ok(record) => hand_over(connection, record, deadline).await,
                 Err(error) => Err(error),
             });

@@ -90,6 +90,7 @@ fn exact<'a>(verbatim: &'a BTreeMap<String, String>, name: &str, wire: &'a str) 
 
 /// What a stream drops a second copy of a dead letter by. Not the message's own id: where one stream takes both, the
 /// dead letter would be the second copy.
+#[cfg(any(feature = "subscription", test))]
 pub(crate) fn dead_id(id: &str, group: &str) -> String {
     format!("{id}.{group}.dead")
 }

@@ -8,7 +8,9 @@ use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectError, Event, ServerError};
 use futures_util::future::{Either, select};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
+#[cfg(feature = "subscription")]
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 #[cfg(feature = "subscription")]
 use tokio::task::JoinHandle;
@@ -27,6 +29,7 @@ use crate::endpoint::Endpoint;
 pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) jetstream: jetstream::Context,
+    #[cfg(feature = "subscription")]
     runtime: Handle,
     stop: Arc<Notify>,
     ended: watch::Receiver<()>,
@@ -50,6 +53,7 @@ impl Connection {
         let task = live(endpoint.clone(), acks_in_flight, stop.clone(), forbidden.clone(), opened);
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+        #[cfg(feature = "subscription")]
         let handle = runtime.handle().clone();
         let thread = std::thread::Builder::new().name("outbox-nats".to_owned());
         let spawned = thread.spawn(move || {
@@ -64,6 +68,7 @@ impl Connection {
         Ok(Self {
             client,
             jetstream,
+            #[cfg(feature = "subscription")]
             runtime: handle,
             stop,
             ended,

@@ -1,4 +1,5 @@
-//! Publishes outbox messages to NATS JetStream, and counts a message as delivered only when a stream has confirmed it.
+//! Publishes outbox messages to NATS JetStream, and counts a message as delivered only when a stream has confirmed it;
+//! and receives them there, in groups.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), outbox_core::BrokerConfigError> {
@@ -24,6 +25,8 @@
 //! | correlation id, content type | `ce-correlationid`, `content-type` |
 //! | headers, payload | unchanged |
 //!
+//! With `envelope=raw` there are `Nats-Msg-Id` and the user's headers, and nothing else.
+//!
 //! Every NATS client trims white space around a header's value. Where that would lose something, the header
 //! `outbox-verbatim` has the exact values as a JSON object; [`decode`] puts them back.
 //!
@@ -31,9 +34,17 @@
 //!
 //! Streams with `storage=file`, three replicas, `discard=new` and no `no_ack`, on servers with `sync_interval: always`
 //! if acknowledged messages must survive a power cut of all replicas at once: by default a server syncs its files every
-//! two minutes. [`NatsTransport::check`](outbox_core::Transport::check) looks at the stream that the URL names, and
-//! warns about what can lose messages.
-
+//! two minutes, and a client can't see what it was told. [`NatsTransport::check`](outbox_core::Transport::check) looks at
+//! the stream that the URL names, and warns about what can lose messages;
+//! [`NatsTransport::diagnose`](outbox_core::Transport::diagnose) looks at the stream of each topic.
+//!
+//! # Encryption
+//!
+//! `tls://` or `tls=required` encrypts and verifies, with the certificates of `tls_ca` or those of the system; a server
+//! that does not encrypt is refused before it hears a password. Users log in with a password, a token or a certificate;
+//! credentials files (NKeys and JWT) are not supported, because they bring a second implementation of cryptography.
+//!
+#![cfg_attr(feature = "subscription", doc = include_str!("docs/groups.md"))]
 #![forbid(unsafe_code)]
 
 mod config;

@@ -81,11 +81,8 @@ impl NatsTransport {
 
     /// Publishes at most as many as may be in flight.
     async fn publish_window(&self, window: &[OutboxMessage], deadline: Instant) -> Vec<PublishResult> {
-        let batch = Batch::encode(window, &self.config.envelope);
-        let wanted = u32::try_from(batch.sendable()).unwrap_or(u32::MAX);
-        if wanted == 0 {
-            return batch.unsent(|| publish_error(Failure::NotSent));
-        }
+        let batch = Batch { messages: window, envelope: &self.config.envelope };
+        let wanted = u32::try_from(window.len()).unwrap_or(u32::MAX);
         let Ok(permits) = timeout_at(deadline, self.in_flight.acquire_many(wanted)).await else {
             return batch.unsent(|| publish_error(Failure::NotSent));
         };

@@ -11,7 +11,7 @@ use outbox_core::{Delivery, OutboxMessage, SubscribeErrorKind, Subscription, Tra
 use outbox_nats::{NatsSubscription, NatsTransport};
 use tokio::time::{Instant, timeout};
 
-use crate::fixture::{at, client, create_stream};
+use crate::fixture::{at, client, create_stream, freeze};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_millis(700);
@@ -405,7 +405,7 @@ async fn a_settlement_is_confirmed_by_the_server() {
         let mut reader = subscription(&at(server.port()), "topics=S.a&create=true&request_timeout=1s").await;
         publish(&at(server.port()), &[message("S.a", "1")]).await;
         let held = next(&mut reader).await;
-        server.freeze().await;
+        freeze(&server).await;
         let error = timeout(PATIENCE, held.ack()).await.expect("it hangs").unwrap_err();
         assert_eq!(error.kind(), SubscribeErrorKind::Unavailable);
         assert!(error.to_string().starts_with("NATS did not confirm; the message may come again"), "{error}");

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream::Config};
@@ -10,6 +12,9 @@ use outbox_conformance::tls::TlsAddress;
 use outbox_conformance::transport_suite::{BrokerProcess, Received, TransportFixture};
 use outbox_core::Transport;
 use outbox_nats::{NatsConfig, NatsTransport};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// A stream of its own on the shared server, or a server of its own.
@@ -26,6 +31,16 @@ pub(crate) fn shared_url() -> String {
 
 pub(crate) fn at(port: u16) -> String {
     format!("nats://127.0.0.1:{port}")
+}
+
+/// Freezes a server, and returns when it stands still: the signal takes its time on a busy machine.
+pub(crate) async fn freeze(server: &Server) {
+    server.freeze().await;
+    let greets = async || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).await.unwrap();
+        stream.read_u8().await
+    };
+    while timeout(Duration::from_millis(200), greets()).await.is_ok() {}
 }
 
 /// A name that nobody else uses, for streams and the first part of subjects.

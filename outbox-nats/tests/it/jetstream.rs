@@ -10,8 +10,9 @@ use outbox_conformance::transport_suite::BrokerProcess;
 use outbox_conformance::{Proxy, started};
 use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Severity, Topic, Transport};
 use outbox_nats::NatsTransport;
+use tokio::sync::mpsc;
 
-use crate::fixture::{at, client, create_stream, read_stream, unique};
+use crate::fixture::{at, client, create_stream, freeze, read_stream, unique};
 
 fn messages(topic: &str, count: usize) -> Vec<OutboxMessage> {
     let message = |n| OutboxMessage::bytes(topic, format!("m{n}")).unwrap().build().unwrap();
@@ -274,7 +275,7 @@ async fn an_unreachable_broker_is_no_error_of_the_construction() {
 async fn calls_that_queue_behind_a_failing_attempt_share_its_failure() {
     on_a_server(JETSTREAM, async |server| {
         let nats = transport(&format!("{}?connect_timeout=1s&publish_timeout=5s", at(server.port()))).await;
-        server.freeze().await;
+        freeze(&server).await;
         let stuck = messages("x", 1);
         // The connection that there is goes with the reset; a new one finds a server that never greets.
         assert!(nats.publish(&stuck).now_or_never().is_none());
@@ -340,6 +341,119 @@ async fn a_diagnosis_of_a_server_without_jetstream_says_so() {
         let findings = nats.diagnose(&[Topic::new("t").unwrap()]).await;
         assert_eq!(findings.last().unwrap().severity, Severity::Error);
         assert!(findings.last().unwrap().detail.contains("JetStream is not enabled"), "{findings:?}");
+    })
+    .await;
+}
+
+/// Answers as a stream does, but only when it is told to.
+struct SlowStream {
+    waiting: mpsc::UnboundedReceiver<async_nats::Message>,
+    core: async_nats::Client,
+}
+
+impl SlowStream {
+    async fn on(server: &Server, subject: &'static str) -> Self {
+        let core = async_nats::connect(at(server.port())).await.unwrap();
+        let mut requests = core.subscribe(subject).await.unwrap();
+        core.flush().await.unwrap();
+        let (seen, waiting) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                let _ = seen.send(request);
+            }
+        });
+        Self { waiting, core }
+    }
+
+    async fn next(&mut self) -> async_nats::Message {
+        self.waiting.recv().await.unwrap()
+    }
+
+    async fn confirm(&self, request: async_nats::Message) {
+        let ack = "{\"stream\":\"S\",\"seq\":1}";
+        self.core.publish(request.reply.unwrap(), ack.into()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_max_in_flight_wait_for_their_confirmation() {
+    on_a_server("", async |server| {
+        let mut stream = SlowStream::on(&server, "orders").await;
+        let nats = transport(&format!("{}?max_in_flight=7", at(server.port()))).await;
+        // Several calls at once, and one that is larger than the window.
+        let batches = [messages("orders", 5), messages("orders", 5), messages("orders", 20)];
+        let calls = futures_util::future::join_all(batches.iter().map(|batch| nats.publish(batch)));
+        let observed = async {
+            let (mut left, mut held) = (30, Vec::new());
+            while left > 0 {
+                // As many as come without a confirmation.
+                while let Ok(request) = tokio::time::timeout(Duration::from_millis(100), stream.next()).await
+                {
+                    held.push(request);
+                }
+                assert!((1..=7).contains(&held.len()), "{} at once", held.len());
+                left -= held.len();
+                for request in held.drain(..) {
+                    stream.confirm(request).await;
+                }
+            }
+        };
+        let (results, ()) = tokio::join!(calls, observed);
+        assert_eq!(results.iter().flatten().filter(|result| result.is_ok()).count(), 30);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn raw_has_the_users_headers_and_the_id() {
+    on_a_server(JETSTREAM, async |server| {
+        let js = client(&at(server.port())).await.unwrap();
+        create_stream(&js, "S").await;
+        let keyed = OutboxMessage::bytes("S.x", "p").unwrap().ordering_key("k").header("tenant", "acme");
+        let message = keyed.build().unwrap();
+        let nats = transport(&format!("{}?envelope=raw", at(server.port()))).await;
+        assert_eq!(kinds(&nats.publish(std::slice::from_ref(&message)).await), [None]);
+        let found = js.get_stream("S").await.unwrap().get_raw_message(1).await.unwrap();
+        let mut headers: Vec<_> =
+            found.headers.iter().map(|(name, values)| format!("{name}: {}", values[0])).collect();
+        headers.sort();
+        assert_eq!(headers, [format!("Nats-Msg-Id: {}", message.id()), "tenant: acme".to_owned()]);
+    })
+    .await;
+}
+
+/// Pages of memory that this process has, where the system tells.
+fn resident() -> Option<usize> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    pages.split(' ').nth(1)?.parse::<usize>().ok().map(|pages| pages * 4096)
+}
+
+#[tokio::test]
+async fn memory_stays_bounded_while_the_server_takes_nothing() {
+    on_a_server(JETSTREAM, async |server| {
+        let js = client(&at(server.port())).await.unwrap();
+        create_stream(&js, "S").await;
+        let url = format!("{}?publish_timeout=100ms&connect_timeout=100ms", at(server.port()));
+        let nats = transport(&url).await;
+        freeze(&server).await;
+        let round = async || {
+            let large = |_| OutboxMessage::bytes("S.x", vec![7; 100_000]).unwrap().build().unwrap();
+            let batch: Vec<_> = (0..256).map(large).collect();
+            let results = nats.publish(&batch).await;
+            assert!(results.iter().all(Result::is_err));
+            nats.reset().await;
+        };
+        for _ in 0..3 {
+            round().await;
+        }
+        let Some(before) = resident() else { return };
+        // More than half a gigabyte, of which nothing may be left.
+        for _ in 0..25 {
+            round().await;
+        }
+        let grown = resident().unwrap().saturating_sub(before) / 1_000_000;
+        assert!(grown < 100, "{grown} MB more than before");
+        server.thaw().await;
     })
     .await;
 }
