@@ -16,6 +16,7 @@ use outbox_core::{
     BrokerConfigError, Delivery, SubscribeError, SubscribeErrorKind, Subscription, SubscriptionCapabilities,
     Undecodable,
 };
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub use config::AmqpSubscriptionConfig;
@@ -40,8 +41,10 @@ use crate::link::Link;
 /// A broker that can't be reached is an error of [`Subscription::next`], never of the construction.
 pub struct AmqpSubscription {
     config: Arc<AmqpSubscriptionConfig>,
-    link: Link,
+    link: Arc<Link>,
     session: Option<Session>,
+    /// An attempt that is under way, so that dropping a call of `next` does not begin it anew.
+    opening: Option<JoinHandle<Result<Session, SubscribeError>>>,
     failures: u32,
     not_before: Option<Instant>,
     closed: bool,
@@ -76,9 +79,9 @@ impl AmqpSubscription {
     /// [`BrokerConfigError`] if a value is out of its range, or a file can't be read.
     pub fn new(config: AmqpSubscriptionConfig) -> Result<Self, BrokerConfigError> {
         let config = config.checked()?;
-        let link = Link::new(config.endpoint.clone(), config.endpoint.tls_files()?);
-        let config = Arc::new(config);
-        Ok(Self { config, link, session: None, failures: 0, not_before: None, closed: false })
+        let link = Arc::new(Link::new(config.endpoint.clone(), config.endpoint.tls_files()?));
+        let (config, session, opening) = (Arc::new(config), None, None);
+        Ok(Self { config, link, session, opening, failures: 0, not_before: None, closed: false })
     }
 
     fn open(&self) -> Result<(), SubscribeError> {
@@ -94,12 +97,25 @@ impl AmqpSubscription {
             if let Some(time) = self.not_before {
                 sleep_until(time).await;
             }
-            match session::open(&self.link, &self.config).await {
-                Ok(session) => self.session = Some(session),
-                Err(error) => return Err(self.failed(error)),
+            let opening = self.opening.get_or_insert_with(|| {
+                let (link, config) = (Arc::clone(&self.link), Arc::clone(&self.config));
+                tokio::spawn(async move { session::open(&link, &config).await })
+            });
+            let opened = opening.await;
+            self.opening = None;
+            match opened {
+                Ok(Ok(session)) => self.session = Some(session),
+                Ok(Err(error)) => return Err(self.failed(error)),
+                Err(_) => return Err(self.failed(ended())),
             }
         }
         self.session.as_mut().ok_or_else(ended)
+    }
+
+    fn give_up_opening(&mut self) {
+        if let Some(opening) = self.opening.take() {
+            opening.abort();
+        }
     }
 
     fn failed(&mut self, error: SubscribeError) -> SubscribeError {
@@ -162,6 +178,8 @@ impl Subscription for AmqpSubscription {
         let queue = format!("the queue {:?}", self.config.queue);
         let session = self.session().await?;
         let error = match session.consumer.next().await {
+            // Those that the client still has of a connection that is gone come again; nobody could settle them.
+            Some(Ok(_)) if !session.connection.is_up() => ended(),
             Some(Ok(delivery)) => {
                 self.failures = 0;
                 return match &self.session {
@@ -194,6 +212,7 @@ impl Subscription for AmqpSubscription {
             return Ok(());
         }
         self.closed = true;
+        self.give_up_opening();
         let Some(session) = self.session.take() else {
             self.link.cut(true).await;
             return Ok(());
@@ -209,6 +228,12 @@ impl Subscription for AmqpSubscription {
             Ok(Err(error)) => Err(subscribe_error("the channel", &error)),
             Err(_) => Err(SubscribeError::new(SubscribeErrorKind::Unavailable, late)),
         }
+    }
+}
+
+impl Drop for AmqpSubscription {
+    fn drop(&mut self) {
+        self.give_up_opening();
     }
 }
 

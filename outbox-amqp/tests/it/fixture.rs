@@ -110,7 +110,8 @@ pub(crate) fn received(properties: &BasicProperties, payload: Vec<u8>) -> Receiv
         headers: headers
             .inner()
             .iter()
-            .filter(|(name, _)| !ours(name.as_str()))
+            // The broker's own are numbers: of deliveries, for example.
+            .filter(|(name, value)| !ours(name.as_str()) && matches!(value, AMQPValue::LongString(_)))
             .map(|(name, value)| (name.to_string(), text(value)))
             .collect(),
         payload: payload.into(),
