@@ -102,3 +102,76 @@ fn headers<M: Message>(record: &M) -> Result<TextHeaders<'_>, DecodeError> {
 pub(crate) fn order_of(message: &OutboxMessage) -> Option<&str> {
     message.ordering_key().map(OrderingKey::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use outbox_core::{EnvelopeMode, MessageId, StoredParts};
+    use rdkafka::Timestamp;
+    use rdkafka::message::OwnedMessage;
+
+    use super::*;
+
+    fn full() -> OutboxMessage {
+        let mut parts = StoredParts::new(MessageId::new(), "orders.placed", Bytes::from_static(b"\0\xff"));
+        parts.ordering_key = Some(OrderingKey::stored("\u{1F980}"));
+        parts.event_type = Some("OrderPlaced".into());
+        parts.aggregate_id = Some("7".into());
+        parts.created_at = Some(UNIX_EPOCH + Duration::from_millis(1_700_000_000_123));
+        OutboxMessage::stored(parts)
+    }
+
+    fn received(encoded: Encoded<'_>) -> OwnedMessage {
+        let message = encoded.message;
+        let key = message.ordering_key().map(|key| key.as_str().as_bytes().to_vec());
+        let (payload, topic) = (message.payload().to_vec(), message.topic().to_string());
+        let time = encoded.timestamp.map_or(Timestamp::NotAvailable, Timestamp::CreateTime);
+        OwnedMessage::new(Some(payload), key, topic, time, 0, 0, Some(encoded.headers))
+    }
+
+    #[test]
+    fn a_message_is_read_back_as_it_was() {
+        let (message, envelope) = (full(), Envelope::new(EnvelopeNames::UNDERSCORE));
+        let encoded = encode(&message, &envelope).unwrap();
+        assert_eq!(encoded.timestamp, Some(1_700_000_000_123));
+        assert!(encoded.size > message.payload().len() + 4);
+        assert_eq!(decode(&received(encoded)).unwrap(), message);
+    }
+
+    #[test]
+    fn raw_has_the_headers_of_the_user_alone() {
+        let (message, envelope) =
+            (full(), Envelope::new(EnvelopeNames::UNDERSCORE).with_mode(EnvelopeMode::Raw));
+        let encoded = encode(&message, &envelope).unwrap();
+        assert_eq!(encoded.headers.count(), 0);
+        assert!(matches!(decode(&received(encoded)), Err(DecodeError::MissingId { header: "ce_id" })));
+    }
+
+    #[test]
+    fn a_topic_that_kafka_does_not_take_is_refused_before_it_is_sent() {
+        for (name, legal) in
+            [("orders.placed-v1_x", true), ("orders/placed", false), ("a:b", false), ("\u{e4}", false)]
+        {
+            assert_eq!(is_topic(name), legal, "{name}");
+        }
+        assert!(!is_topic(".") && !is_topic("..") && !is_topic(""));
+    }
+
+    #[test]
+    fn what_is_not_text_is_no_header_of_ours_and_no_panic() {
+        let message = full();
+        let mut encoded = encode(&message, &Envelope::new(EnvelopeNames::UNDERSCORE)).unwrap();
+        encoded.headers = encoded
+            .headers
+            .insert(Header { key: "trace-bin", value: Some(&b"\xff\xfe"[..]) })
+            .insert::<[u8]>(Header { key: "nothing", value: None });
+        assert_eq!(decode(&received(encoded)).unwrap(), message);
+        let foreign = |key: &[u8]| {
+            let time = Timestamp::NotAvailable;
+            OwnedMessage::new(None, Some(key.to_vec()), "t".to_owned(), time, 0, 0, None)
+        };
+        assert!(matches!(decode(&foreign(b"\xff")), Err(DecodeError::MalformedBody { .. })));
+        assert!(matches!(decode(&foreign(b"")), Err(DecodeError::MissingId { .. })));
+    }
+}

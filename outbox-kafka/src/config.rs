@@ -360,3 +360,124 @@ impl fmt::Debug for KafkaConfig {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(url: &str) -> String {
+        url.parse::<KafkaConfig>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_parameter_reaches_the_client() {
+        let config: KafkaConfig = "kafka://me:p%40ss@a,b:9093,[::1]?sasl=plain&name=shop&connect_timeout=2s\
+            &publish_timeout=2s&max_in_flight=64&gapless=false&partitioner=consistent&compression=lz4&linger=5ms\
+            &max_message_bytes=2000000&batch_bytes=3000&queue_messages=10&create=true&partitions=6&replication=3\
+            &source=/shop&envelope=raw&tls=off"
+            .parse()
+            .unwrap();
+        let client = config.producer(config.batch_limit());
+        for (name, value) in [
+            ("bootstrap.servers", "a:9092,b:9093,[::1]:9092"),
+            ("client.id", "shop"),
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanisms", "PLAIN"),
+            ("sasl.username", "me"),
+            ("sasl.password", "p@ss"),
+            ("socket.connection.setup.timeout.ms", "2000"),
+            ("enable.gapless.guarantee", "false"),
+            ("partitioner", "consistent"),
+            ("compression.codec", "lz4"),
+            ("linger.ms", "5"),
+            ("message.max.bytes", "2000000"),
+            ("batch.size", "3000"),
+            ("queue.buffering.max.messages", "10"),
+            // What is not for anybody to change.
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("max.in.flight.requests.per.connection", "5"),
+            ("allow.auto.create.topics", "false"),
+        ] {
+            assert_eq!(client.get(name), Some(value), "{name}");
+        }
+        assert!(config.creation.allowed);
+        assert_eq!((config.creation.partitions, config.creation.replication), (6, 3));
+        assert_eq!((config.envelope.mode(), config.envelope.source()), (EnvelopeMode::Raw, "/shop"));
+        let late: u128 = client.get("message.timeout.ms").unwrap().parse().unwrap();
+        assert!(late > config.publish_timeout.as_millis());
+        for name in all_parameters() {
+            let text = format!("kafka://h?{name}=%00").parse::<KafkaConfig>().err();
+            assert!(!text.is_some_and(|error| error.to_string().contains("unknown")), "{name}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong_and_what_is_allowed() {
+        let unknown = error("kafka://h?acks=1");
+        assert!(
+            unknown.starts_with("the Kafka URL has an unknown parameter \"acks\"; allowed are "),
+            "{unknown}"
+        );
+        assert_eq!(
+            error("kafka://h?partitioner=random"),
+            "partitioner of the Kafka configuration must be murmur2_random, murmur2, consistent_random, consistent, \
+             fnv1a_random or fnv1a"
+        );
+        assert_eq!(
+            error("kafka://h?sasl=plain"),
+            "the Kafka configuration is incomplete: sasl=… needs a user and a password in the URL"
+        );
+        for bad in [
+            "kafka://user@h",
+            "kafka://h/path",
+            "kafka://h?linger=4s",
+            "kafka://h?batch_bytes=2000000",
+            "kafka://h?publish_timeout=1ms",
+            "kafka://h?connect_timeout=10ms",
+            "kafka://u:p%00@h",
+        ] {
+            assert!(bad.parse::<KafkaConfig>().is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn what_this_build_lacks_is_named() {
+        for url in ["kafka://h?tls=required", "kafka://u:p@h?sasl=scram-sha-512"] {
+            assert!(error(url).contains("needs the cargo feature `tls` of outbox-kafka"), "{}", error(url));
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn encryption_is_verified_or_off() {
+        let config: KafkaConfig =
+            "kafka://u:p@h?tls=required&tls_ca=/ca&tls_cert=/c&tls_key=/k&sasl=scram-sha-512"
+                .parse()
+                .unwrap();
+        let client = config.producer(1);
+        for (name, value) in [
+            ("security.protocol", "sasl_ssl"),
+            ("enable.ssl.certificate.verification", "true"),
+            ("ssl.endpoint.identification.algorithm", "https"),
+            ("ssl.ca.location", "/ca"),
+            ("ssl.certificate.location", "/c"),
+            ("ssl.key.location", "/k"),
+            ("sasl.mechanisms", "SCRAM-SHA-512"),
+        ] {
+            assert_eq!(client.get(name), Some(value), "{name}");
+        }
+        let missing = crate::KafkaTransport::new("kafka://h?tls=required&tls_ca=/none".parse().unwrap());
+        let text = missing.unwrap_err().to_string();
+        assert!(text.starts_with("the Kafka client refuses its configuration: ssl.ca.location"), "{text}");
+    }
+
+    #[test]
+    fn a_codec_that_the_client_was_built_without_is_refused() {
+        let refused = crate::KafkaTransport::new("kafka://h?compression=zstd".parse().unwrap());
+        let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains("compression.codec"), "{text}");
+        crate::KafkaTransport::new("kafka://h?compression=lz4".parse().unwrap()).unwrap();
+    }
+}

@@ -67,10 +67,13 @@ pub(crate) async fn findings(
 fn existence(subject: &str, topic: &MetadataTopic) -> Finding {
     match topic.error().map(Code::from) {
         None if topic.partitions().is_empty() => missing(subject),
-        None => Finding::ok(
-            subject,
-            format!("{} partition(s), {} cop(ies)", topic.partitions().len(), copies(topic)),
-        ),
+        None => {
+            let copies = match copies(topic) {
+                1 => "1 copy".to_owned(),
+                more => format!("{more} copies"),
+            };
+            Finding::ok(subject, format!("{} partition(s), {copies}", topic.partitions().len()))
+        }
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => missing(subject),
         Some(Code::TopicAuthorizationFailed) => Finding::error(
             subject,

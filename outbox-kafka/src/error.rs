@@ -275,3 +275,53 @@ pub(crate) fn subscribe_error(trouble: Trouble<'_>) -> SubscribeError {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outbox_core::PublishErrorKind as Kind;
+    use rdkafka::config::FromClientConfig as _;
+
+    use super::*;
+
+    fn report(code: Code, alone: bool) -> Kind {
+        publish_error(Failure::Report { topic: "t", code, alone, size: 1 }).kind()
+    }
+
+    #[test]
+    fn only_what_is_plainly_a_refusal_is_not_unknown() {
+        for (code, kind) in [
+            (Code::InvalidRecord, Kind::Rejected),
+            (Code::InvalidDifferentRecord, Kind::Retryable),
+            (Code::TopicAuthorizationFailed, Kind::Retryable),
+            (Code::UnknownTopicOrPartition, Kind::Retryable),
+            (Code::NotEnoughReplicas, Kind::Retryable),
+            (Code::NotEnoughReplicasAfterAppend, Kind::Unknown),
+            (Code::MessageTimedOut, Kind::Unknown),
+            (Code::RequestTimedOut, Kind::Unknown),
+            (Code::PurgeQueue, Kind::Unknown),
+            (Code::PurgeInflight, Kind::Unknown),
+            (Code::OutOfOrderSequenceNumber, Kind::Unknown),
+            (Code::InvalidProducerEpoch, Kind::Unknown),
+            (Code::Fatal, Kind::Unknown),
+            (Code::Unknown, Kind::Unknown),
+        ] {
+            assert_eq!(report(code, false), kind, "{code}");
+        }
+        assert_eq!(report(Code::MessageSizeTooLarge, true), Kind::Rejected);
+        assert_eq!(report(Code::MessageSizeTooLarge, false), Kind::Retryable);
+    }
+
+    #[test]
+    fn an_error_of_the_client_shows_no_password() {
+        let mut config = rdkafka::ClientConfig::new();
+        config.set("sasl.password", "c4nary\0");
+        let error = rdkafka::producer::BaseProducer::from_config(&config).err().unwrap();
+        let text = format!("{0} {0:?}", client_error(error));
+        assert!(!text.contains("c4nary"), "{text}");
+        let mut config = rdkafka::ClientConfig::new();
+        config.set("sasl.mechanisms", "c4nary").set("sasl.kerberos.min.time.before.relogin", "c4nary");
+        let error = rdkafka::producer::BaseProducer::from_config(&config).err().unwrap();
+        let text = format!("{0} {0:?}", client_error(error));
+        assert!(!text.contains("c4nary"), "{text}");
+    }
+}

@@ -8,6 +8,7 @@ mod fixture;
 mod mock;
 #[cfg(feature = "subscription")]
 mod subscription;
+mod topics;
 
 outbox_conformance::transport_suite!(crate::fixture::KafkaFixture);
 

@@ -5,10 +5,11 @@ use outbox_conformance::transport_suite::BrokerProcess;
 use outbox_core::{OutboxMessage, PublishError, SubscribeOptions, Subscription, Transport};
 use outbox_kafka::{KafkaSubscription, KafkaSubscriptionConfig, KafkaTransport};
 use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::sync::Mutex;
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use crate::broker::PrivateBroker;
 use crate::fixture::{
@@ -35,6 +36,25 @@ impl KafkaReader {
         // One record in each batch: tansu in memory does not find the rest of a batch that a consumer has read half of.
         let transport = KafkaTransport::connect(&format!("kafka://{servers}?batch_bytes=1")).await.unwrap();
         Some(Self { servers, name, transport, broker, dead_letters: Mutex::default() })
+    }
+
+    /// Members that a case has dropped are gone a moment later, and have to be before the topic is: librdkafka dies of
+    /// what tansu says to a member that reads a deleted topic.
+    async fn nobody_reads(&self) {
+        let groups: Vec<String> = self.dead_letters.lock().await.iter().map(group_of).collect();
+        let servers = self.servers.clone();
+        let left = tokio::task::spawn_blocking(move || {
+            let client: BaseConsumer = client_config(&servers).create().unwrap();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let has_members = |group: &String| {
+                let listed = client.fetch_group_list(Some(group), Duration::from_secs(5));
+                listed.is_ok_and(|list| list.groups().iter().any(|group| !group.members().is_empty()))
+            };
+            while groups.iter().any(has_members) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        left.await.unwrap();
     }
 
     fn named(&self, mut options: SubscribeOptions) -> SubscribeOptions {
@@ -121,11 +141,16 @@ impl SubscriptionFixture for KafkaReader {
 
     async fn cleanup(&self) {
         if self.broker.is_none() {
+            self.nobody_reads().await;
             let mut names = self.dead_letters.lock().await.clone();
             names.push(self.topic());
             delete_topics(&self.servers, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
         }
     }
+}
+
+fn group_of(dead_letters: &String) -> String {
+    dead_letters.strip_suffix(".dead").unwrap_or(dead_letters).to_owned()
 }
 
 fn given_up(message: &OwnedMessage) -> GivenUp {
