@@ -4,7 +4,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use outbox::sql::Dialect;
-use outbox::{Config, MessageId, Store};
+use outbox::{Config, MessageId, Store, Topic};
 
 const AFTER_HELP: &str = "\
 Flags win over the environment (OUTBOX_STORE_URL, OUTBOX_TRANSPORT_URL, …), that over the file.
@@ -50,6 +50,10 @@ pub(crate) enum Command {
     Relay(RelayOptions),
     /// What waits, what stands still, and who works.
     Status(StatusOptions),
+    /// Look at the database, the brokers and the topics: what is wrong, and what to do about it.
+    ///
+    /// Publishes and changes nothing. Exit code 1 if there is an error, with --strict also if there is a warning.
+    Doctor(DoctorOptions),
     /// Messages that were given up.
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -63,12 +67,25 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RelayOptions {
-    /// The broker: nats: or tls:, stdout:, memory:.
+    /// The broker: kafka:, amqp:, amqps:, nats:, tls:, redis:, rediss:, stdout: or memory:.
     #[arg(long, value_name = "URL")]
     pub(crate) transport: Option<String>,
     /// Stop when nothing is left to deliver.
     #[arg(long)]
     pub(crate) drain: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorOptions {
+    /// The broker, as for `relay`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) transport: Option<String>,
+    /// A topic that is to have where to go, beside those of the routes and of messages that wait.
+    #[arg(long = "topic", value_name = "TOPIC")]
+    pub(crate) topics: Vec<Topic>,
+    /// Let warnings fail, too.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,6 +5,7 @@
 mod args;
 
 mod dead;
+mod doctor;
 mod migrate;
 mod relay;
 mod schema;
@@ -51,6 +52,7 @@ async fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         Command::Migrate => migrate::run(common, output).await,
         Command::Relay(options) => relay::run(common, options, output).await,
         Command::Status(options) => status::run(common, options, output).await,
+        Command::Doctor(options) => doctor::run(common, options, output).await,
         Command::Dead(command) => dead::run(common, command, output).await,
         Command::Schema(command) => schema::run(common, command, output).await,
         Command::Shards(command) => shards::run(common, command, output).await,

@@ -8,7 +8,7 @@ pub enum ConnectError {
     /// The configuration has no URL.
     #[error("no {role} URL: set {key} in the configuration or {variable} in the environment")]
     NoUrl {
-        /// `store` or `transport`.
+        /// `store`, `transport` or `subscription`.
         role: &'static str,
         /// The key of the configuration.
         key: &'static str,
@@ -18,7 +18,7 @@ pub enum ConnectError {
     /// It is no URL.
     #[error("the {role} URL does not begin with a scheme; known are {known}")]
     NoScheme {
-        /// `store` or `transport`.
+        /// `store`, `transport` or `subscription`.
         role: &'static str,
         /// The schemes that are known.
         known: String,
@@ -26,7 +26,7 @@ pub enum ConnectError {
     /// Nobody here speaks this protocol.
     #[error("the scheme `{scheme}` of the {role} URL is not known; known are {known}")]
     UnknownScheme {
-        /// `store` or `transport`.
+        /// `store`, `transport` or `subscription`.
         role: &'static str,
         /// What the URL begins with.
         scheme: String,
@@ -47,7 +47,7 @@ pub enum ConnectError {
     /// The store refuses the URL.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The transport refuses the URL.
+    /// The transport or the subscription refuses the URL.
     #[error(transparent)]
     Transport(BoxError),
 }

@@ -3,6 +3,7 @@
 
 mod connect_error;
 mod store;
+mod subscription;
 mod transport;
 
 mod scheme;
@@ -14,21 +15,31 @@ mod wakeup;
 mod config;
 
 #[cfg(feature = "config")]
-pub use config::{Config, ConfigError, ConfigSources, StoreConfig, TransportConfig};
+pub use config::{Config, ConfigError, ConfigSources, Diagnosis, RouteConfig, StoreConfig, TransportConfig};
 pub use connect_error::ConnectError;
 pub use stdout::StdoutTransport;
 pub use store::{Store, connect_store, connect_store_with_names};
+pub use subscription::connect_subscription;
 pub use transport::connect_transport;
 
 /// The message, and the traits of stores, transports and writers.
 pub use outbox_core::*;
 
+/// RabbitMQ.
+#[cfg(feature = "amqp")]
+pub use outbox_amqp as amqp;
+/// Apache Kafka.
+#[cfg(feature = "kafka")]
+pub use outbox_kafka as kafka;
 /// A store and a transport that live in the process.
 #[cfg(feature = "memory")]
 pub use outbox_memory as memory;
 /// NATS JetStream.
 #[cfg(feature = "nats")]
 pub use outbox_nats as nats;
+/// Redis streams and lists.
+#[cfg(feature = "redis")]
+pub use outbox_redis as redis;
 /// The relay.
 pub use outbox_relay as relay;
 /// Schema, migrations and names of the tables.

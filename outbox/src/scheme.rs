@@ -5,6 +5,7 @@ use crate::ConnectError;
 pub(crate) enum Role {
     Store,
     Transport,
+    Subscription,
 }
 
 impl Role {
@@ -12,6 +13,7 @@ impl Role {
         match self {
             Self::Store => "store",
             Self::Transport => "transport",
+            Self::Subscription => "subscription",
         }
     }
 }

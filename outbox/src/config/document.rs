@@ -4,7 +4,7 @@ use outbox_core::TopicPattern;
 use outbox_relay::{OnDead, RelayConfig};
 use serde::de::{Deserialize, Deserializer, Error};
 
-use super::{Config, StoreConfig, TransportConfig};
+use super::{Config, RouteConfig, StoreConfig, TransportConfig};
 
 /// The configuration as it is written. What is left out keeps its default.
 #[derive(serde::Deserialize, Default)]
@@ -12,6 +12,7 @@ use super::{Config, StoreConfig, TransportConfig};
 pub(super) struct Document {
     store: Store,
     transport: Transport,
+    route: Vec<Route>,
     relay: Relay,
 }
 
@@ -27,6 +28,14 @@ struct Store {
 #[serde(default, deny_unknown_fields)]
 struct Transport {
     url: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Route {
+    name: Option<String>,
+    topics: Vec<Topics>,
+    transport: String,
 }
 
 #[derive(serde::Deserialize, Default)]
@@ -113,8 +122,24 @@ impl Document {
                 table_prefix: self.store.table_prefix.unwrap_or_default(),
             },
             transport: TransportConfig { url: self.transport.url },
+            routes: self
+                .route
+                .into_iter()
+                .zip(1..)
+                .map(|(route, number)| route.into_config(number))
+                .collect(),
             listen: self.relay.listen.unwrap_or(true),
             relay: self.relay.into_config(),
+        }
+    }
+}
+
+impl Route {
+    fn into_config(self, number: usize) -> RouteConfig {
+        RouteConfig {
+            name: self.name.unwrap_or_else(|| format!("route-{number}")),
+            topics: self.topics.into_iter().map(|topics| topics.0).collect(),
+            url: self.transport,
         }
     }
 }

@@ -1,3 +1,4 @@
+mod diagnosis;
 mod document;
 mod environment;
 mod error;
@@ -7,12 +8,13 @@ mod sources;
 use std::fmt;
 use std::sync::Arc;
 
-use outbox_core::Transport;
+use outbox_core::{TopicPattern, Transport};
 use outbox_relay::{Relay, RelayConfig};
 use outbox_sql::TableNames;
 
 use crate::{ConnectError, Store, connect_store_with_names, connect_transport};
 
+pub use diagnosis::Diagnosis;
 pub use error::ConfigError;
 pub use sources::ConfigSources;
 
@@ -24,6 +26,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where its messages go.
     pub transport: TransportConfig,
+    /// Where some of them go instead; the first route that matches decides.
+    pub routes: Vec<RouteConfig>,
     /// How the relay works; checked, except for what depends on the transport.
     pub relay: RelayConfig,
     /// Whether the relay listens for the notifications of PostgreSQL. Default true.
@@ -48,6 +52,18 @@ pub struct StoreConfig {
 pub struct TransportConfig {
     /// The URL of the broker.
     pub url: Option<String>,
+}
+
+/// Topics that go to a broker of their own. Its `Debug` output has no credentials.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteConfig {
+    /// What to call it in the log.
+    pub name: String,
+    /// The topics.
+    pub topics: Vec<TopicPattern>,
+    /// The URL of the broker.
+    pub url: String,
 }
 
 impl Config {
@@ -106,7 +122,7 @@ impl Config {
         connect_transport(url).await
     }
 
-    /// A relay from the store to the transport; [`Relay::start`] starts it. On PostgreSQL it listens for notifications,
+    /// A relay from the store to the transport and those of the routes; [`Relay::start`] starts it. On PostgreSQL it listens for notifications,
     /// and says so in the log where it can't.
     ///
     /// # Errors
@@ -119,7 +135,11 @@ impl Config {
     pub async fn relay(&self) -> Result<Relay, ConnectError> {
         let store = self.connect_store().await?;
         let transport = self.connect_transport().await?;
-        let relay = Relay::shared(store, transport).config(self.relay.clone());
+        let mut relay = Relay::shared(store, transport).config(self.relay.clone());
+        for route in &self.routes {
+            let transport = connect_transport(&route.url).await?;
+            relay = relay.route(&route.name, route.topics.iter().cloned(), transport);
+        }
         #[cfg(feature = "sqlx-postgres")]
         if self.listen
             && let Some(wakeup) = crate::wakeup::Listening::for_url(self.store_url()?, self.table_names()?)?
@@ -163,6 +183,16 @@ impl fmt::Debug for StoreConfig {
 impl fmt::Debug for TransportConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TransportConfig").field("url", &redacted(self.url.as_deref())).finish()
+    }
+}
+
+impl fmt::Debug for RouteConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteConfig")
+            .field("name", &self.name)
+            .field("topics", &self.topics)
+            .field("url", &redacted(Some(&self.url)))
+            .finish()
     }
 }
 

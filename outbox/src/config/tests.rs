@@ -89,6 +89,7 @@ fn the_documented_file_is_the_defaults_and_names_every_key() {
         let name = key.rsplit_once('.').unwrap().1;
         assert!(example.lines().any(|line| line.starts_with(&format!("{name} = "))), "{key}");
     }
+    assert_eq!(config.routes[0].name, "audit");
     let (pattern, policy) = &config.relay.on_dead.rules[0];
     assert_eq!((pattern.to_string().as_str(), *policy), ("audit.*", OnDead::Skip));
 
@@ -128,7 +129,7 @@ fn an_unknown_key_names_itself_and_what_is_allowed() {
     );
     assert_eq!(
         from_file("[stroe]\n").unwrap_err(),
-        "FILE: unknown key stroe; allowed are store, transport, relay"
+        "FILE: unknown key stroe; allowed are store, transport, route, relay"
     );
     assert_eq!(
         from_environment("OUTBOX_STORE_URI", "sqlite:x").unwrap_err(),
@@ -216,6 +217,24 @@ fn nothing_shows_a_password() {
     assert!(from_file("[store]\nurl = 'x").unwrap_err().starts_with("FILE: line 2: "));
 }
 
+#[test]
+fn routes_are_read_in_their_order() {
+    let config = from_file(
+        "[[route]]\ntopics = ['audit.*', 'log']\ntransport = 'memory:'\n\
+         [[route]]\nname = 'rest'\ntopics = ['*']\ntransport = 'nats://u:c4nary@h'\n",
+    )
+    .unwrap();
+    let names: Vec<_> = config.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["route-1", "rest"]);
+    assert!(config.routes[0].topics[0].matches("audit.login") && config.routes[0].topics[1].matches("log"));
+    assert!(!format!("{config:?}").contains("c4nary"));
+    assert_eq!(from_file("[[route]]\ntopics = ['a']\n").unwrap_err(), "FILE: route.0.transport is missing");
+    assert_eq!(
+        from_file("[[route]]\ntopics = ['a*b']\ntransport = 'memory:'\n").unwrap_err(),
+        "FILE: route.0.topics.0: topic has the character '*' at byte 1; allowed: visible ASCII without * > \" ' ` \\"
+    );
+}
+
 #[tokio::test]
 async fn what_is_missing_says_where_to_set_it() {
     let error = Config::default().relay().await.unwrap_err();
@@ -225,4 +244,29 @@ async fn what_is_missing_says_where_to_set_it() {
     );
     let error = from_file("store.table_prefix = 'a\"b'").unwrap().table_names().unwrap_err();
     assert!(error.to_string().starts_with("the table prefix \"a\\\"b\" has the character '\"'"), "{error}");
+}
+
+#[tokio::test]
+#[cfg(all(feature = "memory", feature = "sqlx-sqlite"))]
+async fn a_diagnosis_looks_at_every_part_and_says_what_to_do() {
+    use outbox_core::Severity;
+
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite://{}?mode=rwc", folder.path().join("x.db").display());
+    let routes = "[[route]]\nname = 'audit'\ntopics = ['audit']\ntransport = 'carrier-pigeon://u:c4nary@h'\n";
+    let config = from_file(&format!("store.url = '{store}'\ntransport.url = 'memory:'\n{routes}")).unwrap();
+
+    let found = config.diagnose(&[]).await;
+    let parts: Vec<_> = found.iter().map(|part| (part.part.as_str(), part.severity())).collect();
+    assert_eq!(parts, [("store", Severity::Error), ("audit", Severity::Error), ("transport", Severity::Ok)]);
+    let remedies: Vec<_> = found[0].findings.iter().filter_map(|finding| finding.remedy.as_deref()).collect();
+    assert_eq!(remedies, ["run `outbox migrate`"]);
+    assert!(found[1].findings[0].detail.contains("`carrier-pigeon`"), "{found:?}");
+    assert!(!format!("{found:?}").contains("c4nary"));
+
+    config.connect_store().await.unwrap().migrate().await.unwrap();
+    assert_eq!(config.diagnose(&[]).await[0].severity(), Severity::Ok);
+
+    let nothing = Config::default().diagnose(&[]).await;
+    assert!(nothing.iter().all(|part| part.severity() == Severity::Error), "{nothing:?}");
 }
