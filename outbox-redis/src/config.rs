@@ -40,14 +40,15 @@ pub struct RedisConfig {
     pub(crate) prefix: String,
     pub(crate) maxlen: Option<u64>,
     pub(crate) wait: u32,
+    pub(crate) wait_timeout: Option<Duration>,
     pub(crate) strict: bool,
     pub(crate) publish_timeout: Duration,
     pub(crate) max_in_flight: usize,
 }
 
 impl RedisConfig {
-    const PARAMETERS: [&'static str; 7] =
-        ["mode", "prefix", "maxlen", "wait", "strict", "publish_timeout", "max_in_flight"];
+    const PARAMETERS: [&'static str; 8] =
+        ["mode", "prefix", "maxlen", "wait", "wait_timeout", "strict", "publish_timeout", "max_in_flight"];
 
     fn new(endpoint: Endpoint) -> Self {
         Self {
@@ -57,6 +58,7 @@ impl RedisConfig {
             prefix: String::new(),
             maxlen: None,
             wait: 0,
+            wait_timeout: None,
             strict: false,
             publish_timeout: Duration::from_secs(5),
             max_in_flight: 1_000,
@@ -93,15 +95,24 @@ impl RedisConfig {
         self
     }
 
-    /// How many replicas must have a message before it counts as confirmed; 0 by default. They are waited for half of
-    /// [`RedisConfig::publish_timeout`].
+    /// How many replicas must have a message before it counts as confirmed; 0 by default. If fewer do in time, it is
+    /// unknown, and published again. Calls that run at the same time wait for each other's replicas.
     #[must_use]
     pub fn wait(mut self, replicas: u32) -> Self {
         self.wait = replicas;
         self
     }
 
-    /// Refuses to publish to a server that would lose messages when it is killed or full; by default it only warns.
+    /// How long the replicas have for that; half of [`RedisConfig::publish_timeout`] by default, and less than that in
+    /// any case.
+    #[must_use]
+    pub fn wait_timeout(mut self, time: Duration) -> Self {
+        self.wait_timeout = Some(time);
+        self
+    }
+
+    /// Refuses to publish to a server that would lose messages when it is killed or full, or that does not say whether it
+    /// would; by default it only warns.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
@@ -145,6 +156,12 @@ impl RedisConfig {
         self
     }
 
+    /// For how long replicas are waited for, in milliseconds: never 0, which would be for ever.
+    pub(crate) fn patience(&self) -> u64 {
+        let time = self.wait_timeout.unwrap_or(self.publish_timeout / 2);
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
     pub(crate) fn checked(self) -> Result<Self, BrokerConfigError> {
         self.endpoint.check()?;
         self.envelope.check(BROKER)?;
@@ -153,6 +170,9 @@ impl RedisConfig {
             invalid("maxlen", "1 or more")?;
         }
         positive("publish_timeout", self.publish_timeout)?;
+        if self.wait_timeout.is_some_and(|time| time.is_zero() || time >= self.publish_timeout) {
+            invalid("wait_timeout", "a duration above zero and below publish_timeout")?;
+        }
         if !(1..=65_536).contains(&self.max_in_flight) {
             invalid("max_in_flight", "1 to 65536")?;
         }
@@ -185,6 +205,7 @@ impl FromStr for RedisConfig {
                 "prefix" => config.prefix = parameter.text().to_owned(),
                 "maxlen" => config.maxlen = Some(parameter.number(1..=u64::MAX)?),
                 "wait" => config.wait = parameter.number(0..=100)?,
+                "wait_timeout" => config.wait_timeout = Some(parameter.duration()?),
                 "strict" => config.strict = parameter.flag()?,
                 "publish_timeout" => config.publish_timeout = parameter.duration()?,
                 "max_in_flight" => config.max_in_flight = parameter.number(1..=65_536)?,
@@ -210,15 +231,15 @@ mod tests {
 
     #[test]
     fn every_parameter_has_a_method() {
-        let url = "redis://u:p@h/3?mode=list&prefix=shop:&maxlen=9&wait=2&strict=true&publish_timeout=1s\
-                   &max_in_flight=7&source=/s&envelope=raw&connect_timeout=2s";
+        let url = "redis://u:p@h/3?mode=list&prefix=shop:&maxlen=9&wait=2&wait_timeout=500ms&strict=true\
+                   &publish_timeout=1s&max_in_flight=7&source=/s&envelope=raw&connect_timeout=2s";
         let parsed: RedisConfig = url.parse().unwrap();
         assert_eq!(parsed.endpoint.database, 3);
         let built: RedisConfig = "redis://h/3".parse().unwrap();
         let second = Duration::from_secs(1);
         let built = built.user("u", "p").mode(RedisMode::List).prefix("shop:").maxlen(9).wait(2).strict(true);
         let built = built.publish_timeout(second).max_in_flight(7).source("/s").envelope(EnvelopeMode::Raw);
-        let built = built.connect_timeout(2 * second);
+        let built = built.connect_timeout(2 * second).wait_timeout(second / 2);
         assert_eq!(format!("{built:?}"), format!("{parsed:?}"));
     }
 
@@ -230,6 +251,10 @@ mod tests {
             (
                 "redis://h?publish_timeout=0s",
                 "publish_timeout of the Redis configuration must be a duration above zero",
+            ),
+            (
+                "redis://h?wait_timeout=5s",
+                "wait_timeout of the Redis configuration must be a duration above zero and",
             ),
             ("redis://u:c4nary@h/x", "the Redis URL is malformed: its path is not the number of a database"),
             (

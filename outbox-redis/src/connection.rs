@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use outbox_core::Secret;
 use redis::aio::{AsyncStream, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -23,10 +23,11 @@ pub(crate) struct Connection {
     client: MultiplexedConnection,
     driver: Mutex<Option<JoinHandle<()>>>,
     doubtful: AtomicBool,
+    looked_at: AtomicBool,
 }
 
 impl Connection {
-    /// Connects to the first host that answers. A dropped future stops the attempt.
+    /// Connects to the first host that is a primary. A dropped future stops the attempt.
     pub(crate) async fn open(endpoint: &Endpoint, tls: Option<&TlsConnector>) -> Result<Self, RedisError> {
         let mut last = RedisError::from(io::Error::other("no host"));
         for (host, port) in endpoint.hosts() {
@@ -64,10 +65,14 @@ impl Connection {
         let (client, driver) =
             MultiplexedConnection::new_with_config(&login(endpoint), stream, config).await?;
         let driver = Mutex::new(Some(tokio::spawn(driver)));
-        let connection = Self { client, driver, doubtful: AtomicBool::new(false) };
-        // A server may refuse the client's certificate only after the client believes to be connected. Any answer will
-        // do, also that this user may not ask.
-        connection.client().send_packed_command(&redis::cmd("PING")).await?;
+        let connection =
+            Self { client, driver, doubtful: AtomicBool::new(false), looked_at: AtomicBool::new(false) };
+        // A server may refuse the client's certificate only after the client believes to be connected. Any other answer
+        // will do, also that this user may not ask.
+        let role = connection.client().send_packed_command(&redis::cmd("ROLE")).await?;
+        if is_replica(&role) {
+            return Err(io::Error::other("it is a replica, and only a primary takes messages").into());
+        }
         Ok(connection)
     }
 
@@ -90,7 +95,16 @@ impl Connection {
         self.doubtful.store(true, Ordering::Release);
     }
 
-    /// Makes it end soon.
+    /// Whether what the server says about itself was good enough.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        self.looked_at.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_looked_at(&self, good: bool) {
+        self.looked_at.store(good, Ordering::Release);
+    }
+
+    /// Makes it end soon, so that the next call opens another one.
     pub(crate) fn stop(&self) {
         if let Some(driver) = &*self.driver.lock().unwrap_or_else(PoisonError::into_inner) {
             driver.abort();
@@ -111,6 +125,11 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn is_replica(role: &Value) -> bool {
+    let Value::Array(parts) = role else { return false };
+    matches!(parts.first(), Some(Value::BulkString(role)) if role == b"slave")
 }
 
 fn login(endpoint: &Endpoint) -> RedisConnectionInfo {

@@ -12,21 +12,24 @@ pub(crate) const DEFAULT_LIMIT: usize = 512 * 1024 * 1024;
 pub(crate) struct Server {
     pub(crate) version: Option<String>,
     pub(crate) role: Option<String>,
-    pub(crate) appendonly: Option<String>,
+    pub(crate) appendonly: Option<bool>,
     pub(crate) appendfsync: Option<String>,
     pub(crate) maxmemory: Option<u64>,
     pub(crate) policy: Option<String>,
     pub(crate) largest_value: Option<usize>,
 }
 
-/// Asks the server, in one round trip. Settings that this user may not see are left out.
+/// Asks the server, in one round trip. What this user may not see is left out.
 pub(crate) async fn ask(client: &mut MultiplexedConnection) -> RedisResult<Server> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("INFO").arg("server").cmd("INFO").arg("replication");
-    for setting in ["appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "proto-max-bulk-len"] {
+    // As far as possible from INFO: services that run Redis for others forbid CONFIG.
+    for section in ["server", "replication", "persistence", "memory"] {
+        pipeline.cmd("INFO").arg(section);
+    }
+    for setting in ["appendfsync", "proto-max-bulk-len"] {
         pipeline.cmd("CONFIG").arg("GET").arg(setting);
     }
-    let answers = client.send_packed_commands(&pipeline, 0, 7).await?;
+    let answers = client.send_packed_commands(&pipeline, 0, 6).await?;
     let info = |index: usize, name: &str| {
         let text: String = redis::from_redis_value(answers.get(index)?.clone()).ok()?;
         text.lines()
@@ -39,11 +42,11 @@ pub(crate) async fn ask(client: &mut MultiplexedConnection) -> RedisResult<Serve
     Ok(Server {
         version: info(0, "redis_version"),
         role: info(1, "role"),
-        appendonly: config(2),
-        appendfsync: config(3),
-        maxmemory: config(4).and_then(|text| text.parse().ok()),
-        policy: config(5),
-        largest_value: config(6).and_then(|text| text.parse().ok()),
+        appendonly: info(2, "aof_enabled").map(|enabled| enabled == "1"),
+        maxmemory: info(3, "maxmemory").and_then(|text| text.parse().ok()),
+        policy: info(3, "maxmemory_policy"),
+        appendfsync: config(4),
+        largest_value: config(5).and_then(|text| text.parse().ok()),
     })
 }
 
@@ -57,17 +60,17 @@ impl Server {
         if self.role.as_deref() == Some("slave") {
             risk("role", "it is a replica, which takes no messages", "connect to the primary");
         }
-        match self.appendonly.as_deref() {
-            Some("yes") => {}
-            Some(_) => risk(
+        match self.appendonly {
+            Some(true) => {}
+            Some(false) => risk(
                 "appendonly",
                 "it is off: a restart loses everything since the last snapshot",
                 "CONFIG SET appendonly yes, and the same in redis.conf",
             ),
             None => risk(
                 "appendonly",
-                "this user may not see it (CONFIG GET is forbidden)",
-                "ask whoever runs the server whether appendonly is on and maxmemory-policy is noeviction",
+                "this user may not see whether it is on (INFO is forbidden)",
+                "grant INFO, or ask whoever runs the server whether appendonly is on and maxmemory-policy noeviction",
             ),
         }
         if let Some(policy) = self.policy.as_deref()
@@ -91,7 +94,7 @@ mod tests {
     fn what_loses_messages_is_named() {
         let good = Server {
             role: Some("master".to_owned()),
-            appendonly: Some("yes".to_owned()),
+            appendonly: Some(true),
             policy: Some("noeviction".to_owned()),
             ..Server::default()
         };
@@ -101,7 +104,7 @@ mod tests {
             change(&mut server);
             server.risks().into_iter().map(|risk| risk.subject).collect::<Vec<_>>()
         };
-        assert_eq!(subjects(|server| server.appendonly = Some("no".to_owned())), ["appendonly"]);
+        assert_eq!(subjects(|server| server.appendonly = Some(false)), ["appendonly"]);
         assert_eq!(subjects(|server| server.appendonly = None), ["appendonly"]);
         assert_eq!(subjects(|server| server.policy = Some("allkeys-lru".to_owned())), ["maxmemory-policy"]);
         assert_eq!(subjects(|server| server.role = Some("slave".to_owned())), ["role"]);

@@ -68,6 +68,14 @@ pub(crate) fn publish_error(failure: Failure<'_>) -> PublishError {
     }
 }
 
+/// Whether this server takes nothing any more, and another connection may lead to one that does: it became a replica, or
+/// its password was changed.
+pub(crate) fn is_elsewhere(error: &RedisError) -> bool {
+    let server =
+        matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
+    server || error.code() == Some("NOAUTH")
+}
+
 /// The server took the command and did not carry it out.
 fn refused(error: &RedisError, key: &str) -> PublishError {
     let source: BoxError = error.clone().into();

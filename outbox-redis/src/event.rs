@@ -1,4 +1,6 @@
 use std::borrow::Cow;
+#[cfg(feature = "subscription")]
+use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
 use base64::Engine as _;
@@ -15,11 +17,11 @@ use serde_json::value::RawValue;
 ///
 /// Names of extensions are lower-case letters, as the specification wants them.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Event<'a> {
+struct Event<'a> {
     #[serde(borrow)]
     specversion: Cow<'a, str>,
     #[serde(borrow)]
-    pub(crate) id: Cow<'a, str>,
+    id: Cow<'a, str>,
     #[serde(borrow)]
     source: Cow<'a, str>,
     #[serde(borrow, rename = "type")]
@@ -41,12 +43,6 @@ pub(crate) struct Event<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     outboxheaders: Option<Cow<'a, str>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    pub(crate) outboxdeadreason: Option<Cow<'a, str>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    pub(crate) outboxdeadgroup: Option<Cow<'a, str>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    pub(crate) outboxdeadtopic: Option<Cow<'a, str>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     data_base64: Option<Cow<'a, str>>,
@@ -62,12 +58,9 @@ pub(crate) fn element<'a>(
     if envelope.mode() == EnvelopeMode::Raw {
         return Ok(Cow::Borrowed(payload));
     }
-    let version = message.schema_version().to_string();
-    let id = message.id().to_string();
-    let data = as_json(message);
     let event = Event {
         specversion: "1.0".into(),
-        id: id.into(),
+        id: message.id().to_string().into(),
         source: envelope.source().into(),
         kind: message.event_type().into(),
         subject: message.aggregate_id().map(Into::into),
@@ -75,17 +68,39 @@ pub(crate) fn element<'a>(
         datacontenttype: Some(message.content_type().into()),
         partitionkey: message.ordering_key().map(|key| key.as_str().into()),
         aggregatetype: message.aggregate_type().map(Into::into),
-        schemaversion: Some(version.into()),
+        schemaversion: Some(message.schema_version().to_string().into()),
         correlationid: message.correlation_id().map(Into::into),
         outboxheaders: (!message.headers().is_empty()).then(|| message.headers().to_json().into()),
-        outboxdeadreason: None,
-        outboxdeadgroup: None,
-        outboxdeadtopic: None,
-        data,
-        data_base64: data.is_none().then(|| STANDARD.encode(payload).into()),
+        data: None,
+        data_base64: None,
     };
-    let json = serde_json::to_vec(&event).map_err(MessageError::Serialize)?;
+    let data = as_json(message);
+    let room = data.map_or_else(|| payload.len().div_ceil(3) * 4, |data| data.get().len());
+    let mut json = Vec::with_capacity(room + message.size() - payload.len() + 512);
+    serde_json::to_writer(&mut json, &event).map_err(MessageError::Serialize)?;
+    // The payload is the last member, written behind the others: as it stands there it needs no escaping, and a large one
+    // is looked at once.
+    json.pop();
+    match data {
+        Some(data) => {
+            json.extend_from_slice(b",\"data\":");
+            json.extend_from_slice(data.get().as_bytes());
+            json.push(b'}');
+        }
+        None => {
+            json.extend_from_slice(b",\"data_base64\":\"");
+            append_base64(payload, &mut json);
+            json.extend_from_slice(b"\"}");
+        }
+    }
     Ok(Cow::Owned(json))
+}
+
+fn append_base64(bytes: &[u8], to: &mut Vec<u8>) {
+    let start = to.len();
+    to.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut to[start..]).unwrap_or_default();
+    to.truncate(start + written);
 }
 
 /// The payload as it is, if it is JSON and says so, and stays the same byte for byte inside of other JSON.
@@ -141,22 +156,27 @@ pub fn decode_element(topic: &str, element: &[u8]) -> Result<OutboxMessage, Deco
 /// An element that is given up: the same event with three more attributes, or, if it is none, its bytes and these.
 #[cfg(feature = "subscription")]
 pub(crate) fn buried(element: &[u8], reason: &str, group: &str, topic: &str) -> Vec<u8> {
-    let reason = outbox_core::dead_reason(reason);
-    if let Ok(mut event) = serde_json::from_slice::<Event<'_>>(element) {
-        event.outboxdeadreason = Some(Cow::Borrowed(&*reason));
-        event.outboxdeadgroup = Some(group.into());
-        event.outboxdeadtopic = Some(topic.into());
+    let dead = [
+        ("outboxdeadreason", outbox_core::dead_reason(reason)),
+        ("outboxdeadgroup", group.to_owned()),
+        ("outboxdeadtopic", topic.to_owned()),
+    ];
+    // Whatever else an event has stays as it is, also what another program has put there.
+    if serde_json::from_slice::<Event<'_>>(element).is_ok()
+        && let Ok(mut event) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(element)
+    {
+        for (name, value) in &dead {
+            if let Ok(value) = serde_json::value::to_raw_value(value) {
+                event.insert((*name).to_owned(), value);
+            }
+        }
         if let Ok(json) = serde_json::to_vec(&event) {
             return json;
         }
     }
-    let foreign = serde_json::json!({
-        "outboxdeadreason": reason,
-        "outboxdeadgroup": group,
-        "outboxdeadtopic": topic,
-        "data_base64": STANDARD.encode(element),
-    });
-    foreign.to_string().into_bytes()
+    let mut foreign: BTreeMap<&str, String> = dead.into();
+    foreign.insert("data_base64", STANDARD.encode(element));
+    serde_json::to_vec(&foreign).unwrap_or_default()
 }
 
 /// `None` outside the years 1970 to 9999, which the format can't write.
@@ -188,10 +208,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_byte_for_byte() {
-        let json = |payload: &'static str| {
+        let json = |payload: &str| {
             stored(|parts| {
                 parts.content_type = "application/json".into();
-                parts.payload = payload.into();
+                parts.payload = Bytes::copy_from_slice(payload.as_bytes());
                 parts.ordering_key = Some(OrderingKey::stored("k"));
                 parts.event_type = Some("JobDue".into());
                 parts.aggregate_type = Some("job".into());
@@ -207,6 +227,9 @@ mod tests {
             json(" {}"),
             json("{broken"),
             json("null"),
+            json("\"\\ud800 \u{1F980}\""),
+            // Deeper than a parser that recurses would follow.
+            json(&("[".repeat(1_000) + &"]".repeat(1_000))),
             stored(|_| ()),
             stored(|parts| parts.payload = Bytes::new()),
             stored(|parts| parts.payload = (0..=255).collect()),
@@ -223,6 +246,23 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&element).unwrap();
         assert_eq!((&value["data"]["job"], &value["type"]), (&7.into(), &"jobs".into()));
         assert_eq!(value["id"], message.id().to_string());
+    }
+
+    #[cfg(feature = "subscription")]
+    #[test]
+    fn a_dead_letter_keeps_what_it_was() {
+        let message = OutboxMessage::json("jobs", &["x"]).unwrap().header("tenant", "a").build().unwrap();
+        let alive = element(&message, &envelope()).unwrap();
+        let extended = [b"{\"traceparent\":\"00-1\",", &alive[1..]].concat();
+        let dead = buried(&extended, "no\r\nuse", "billing", "jobs");
+        assert_eq!(decode_element("jobs", &dead).unwrap(), message, "it can be published again");
+        let twice = buried(&dead, "still", "billing", "billing.dead");
+        let value: serde_json::Value = serde_json::from_slice(&twice).unwrap();
+        assert_eq!((&value["outboxdeadreason"], &value["traceparent"]), (&"still".into(), &"00-1".into()));
+        let foreign = buried(b"{\"job\":7}", "no use", "billing", "jobs");
+        let value: serde_json::Value = serde_json::from_slice(&foreign).unwrap();
+        assert_eq!(value["data_base64"], STANDARD.encode("{\"job\":7}"));
+        assert_eq!(value["outboxdeadtopic"], "jobs");
     }
 
     #[test]

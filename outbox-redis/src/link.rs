@@ -58,6 +58,16 @@ impl Link {
         opened.map_err(|error| format!("{}: {error}", self.endpoint.addresses()))
     }
 
+    /// Has the next call open a connection of its own, because this one does not answer.
+    pub(crate) fn give_up(&self) {
+        // Whoever has it locked is connecting.
+        if let Ok(state) = self.state.try_lock()
+            && let Some(connection) = &state.connection
+        {
+            connection.stop();
+        }
+    }
+
     /// Ends the connection if it may hold back something, or in any case.
     ///
     /// Only a doubtful one: when several calls end with an unknown outcome, each resets, and the second must not cut

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use outbox_core::{
-    BrokerConfigError, Finding, OutboxMessage, PublishError, PublishErrorKind, Topic, Transport,
-    TransportCapabilities,
+    BrokerConfigError, Finding, OutboxMessage, PublishError, Topic, Transport, TransportCapabilities,
 };
 use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::Semaphore;
@@ -14,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connection::Connection;
 use crate::durability::{self, DEFAULT_LIMIT};
-use crate::error::{Failure, publish_error};
+use crate::error::{Failure, is_elsewhere, publish_error};
 use crate::link::Link;
 use crate::{RedisConfig, RedisMode, diagnose, event, fields, tls};
 
@@ -92,6 +91,7 @@ impl RedisTransport {
             Ok(Ok(connection)) => batch.send(&connection, &self.config, deadline).await,
             Ok(Err(error)) => batch.results(|_| PublishError::new(error.kind(), error.to_string())),
             Err(_) => {
+                self.link.give_up();
                 let text = format!("{}: timed out", self.config.endpoint.addresses());
                 batch.results(|_| publish_error(Failure::Unreachable(&text)))
             }
@@ -100,24 +100,29 @@ impl RedisTransport {
 
     /// The connection to a server that was looked at.
     async fn ready(&self) -> Result<Arc<Connection>, PublishError> {
-        let unreachable = |text: String| publish_error(Failure::Unreachable(&text));
-        let connection = self.link.connection().await.map_err(unreachable)?;
-        if self.config.strict || !self.warned.load(Ordering::Acquire) {
+        let connection = self.connection().await?;
+        if !connection.is_looked_at() {
             self.look_at(&connection).await?;
         }
         Ok(connection)
     }
 
+    async fn connection(&self) -> Result<Arc<Connection>, PublishError> {
+        self.link.connection().await.map_err(|text| publish_error(Failure::Unreachable(&text)))
+    }
+
     async fn look_at(&self, connection: &Connection) -> Result<(), PublishError> {
-        let server = durability::ask(&mut connection.client()).await;
-        let server = server.map_err(|error| publish_error(Failure::Lost(&error)))?;
+        let server = durability::ask(&mut connection.client()).await.map_err(|error| {
+            let text = format!("{}: {error}", self.config.endpoint.addresses());
+            publish_error(Failure::Unreachable(&text))
+        })?;
         if let Some(limit) = server.largest_value {
             self.limit.store(limit, Ordering::Relaxed);
         }
         let risks = server.risks();
-        if self.config.strict
-            && let Some(risk) = risks.first()
-        {
+        let refused = risks.first().filter(|_| self.config.strict);
+        connection.set_looked_at(refused.is_none());
+        if let Some(risk) = refused {
             return Err(publish_error(Failure::Unsafe(&risk.detail)));
         }
         // A health check comes every few seconds.
@@ -157,17 +162,15 @@ impl Transport for RedisTransport {
             return Err(publish_error(Failure::Closed));
         }
         let check = async {
-            let unreachable = |text: String| publish_error(Failure::Unreachable(&text));
-            let connection = self.link.connection().await.map_err(unreachable)?;
+            let connection = self.connection().await?;
             self.look_at(&connection).await
         };
         match timeout(self.config.publish_timeout, check).await {
-            // Nothing was sent that could be unknown.
-            Ok(Err(error)) if error.kind() == PublishErrorKind::Unknown => {
-                Err(PublishError::unavailable(error.to_string()))
-            }
             Ok(result) => result,
-            Err(_) => Err(publish_error(Failure::CheckTimedOut)),
+            Err(_) => {
+                self.link.give_up();
+                Err(publish_error(Failure::CheckTimedOut))
+            }
         }
     }
 
@@ -245,8 +248,7 @@ impl Batch {
         // A call that is dropped half-way leaves messages behind that nobody waits for.
         let mut doubt = Doubt { connection, cleared: false };
         if config.wait > 0 {
-            let patience = u64::try_from(config.publish_timeout.as_millis() / 2).unwrap_or(u64::MAX);
-            self.pipeline.cmd("WAIT").arg(config.wait).arg(patience);
+            self.pipeline.cmd("WAIT").arg(config.wait).arg(config.patience());
         }
         let mut client = connection.client();
         let count = self.sent + usize::from(config.wait > 0);
@@ -266,7 +268,11 @@ impl Batch {
         let mut answers = answers.into_iter();
         let mut result = |key: String| match answers.next() {
             Some(Value::ServerError(error)) => {
-                Err(publish_error(Failure::Refused { error: &RedisError::from(error), key: &key }))
+                let error = RedisError::from(error);
+                if is_elsewhere(&error) {
+                    connection.stop();
+                }
+                Err(publish_error(Failure::Refused { error: &error, key: &key }))
             }
             Some(_) => match missing {
                 Some(found) => Err(publish_error(Failure::NotReplicated { wanted: config.wait, found })),

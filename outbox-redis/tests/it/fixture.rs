@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -9,9 +10,9 @@ use outbox_conformance::tls::TlsAddress;
 use outbox_conformance::transport_suite::{BrokerProcess, Received, TransportFixture};
 use outbox_core::Transport;
 use outbox_redis::{RedisConfig, RedisTransport};
-use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
+use redis::{AsyncCommands as _, AsyncConnectionConfig};
 use uuid::Uuid;
 
 /// A prefix of its own on the shared server, or a server of its own.
@@ -113,9 +114,13 @@ pub(crate) fn unique() -> String {
     format!("outbox_test_{}.", Uuid::now_v7().simple())
 }
 
-/// A client of its own each time: the server may have been killed since.
+/// A client of its own each time: the server may have been killed since. On a busy machine the half second that the
+/// client gives a server by default is short.
 pub(crate) async fn client(url: &str) -> Option<MultiplexedConnection> {
-    redis::Client::open(url).ok()?.get_multiplexed_async_connection().await.ok()
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(10)))
+        .set_response_timeout(Some(Duration::from_secs(20)));
+    redis::Client::open(url).ok()?.get_multiplexed_async_connection_with_config(&config).await.ok()
 }
 
 /// Deletes what begins with the prefix.

@@ -176,7 +176,7 @@ async fn replicas_are_waited_for() {
 
 #[tokio::test]
 async fn a_user_without_permission_is_told_so() {
-    let acl = ["--user", "app", "on", ">secret", "~shop.*", "+xadd", "+ping"];
+    let acl = ["--user", "app", "on", ">secret", "~shop.*", "+xadd"];
     on_a_server(&acl, async |_server, url| {
         let as_app = |password: &str| url.replace("redis://", &format!("redis://app:{password}@"));
         let redis = transport(&as_app("secret")).await;
