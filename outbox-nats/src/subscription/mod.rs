@@ -17,7 +17,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use outbox_core::{
-    BrokerConfigError, Delivery, SubscribeError, Subscription, SubscriptionCapabilities, Undecodable,
+    BrokerConfigError, Delivery, SubscribeError, SubscribeErrorKind, Subscription, SubscriptionCapabilities,
+    Undecodable,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -126,7 +127,7 @@ impl NatsSubscription {
     }
 
     async fn start(&mut self) -> Result<Session, SubscribeError> {
-        let connection = self.shared.connection().await?;
+        let connection = self.connection().await?;
         let feeds = self.feeds(&connection).await?;
         self.look_at_dead_letters(&connection).await;
         let reply = connection.client.new_inbox();
@@ -140,12 +141,22 @@ impl NatsSubscription {
         Ok(Session { connection, pump, stop })
     }
 
+    /// One that was not doubted: a server that does not answer on one connection may do so on another.
+    async fn connection(&self) -> Result<Arc<Connection>, SubscribeError> {
+        self.shared.cut(false).await;
+        self.shared.connection().await
+    }
+
     async fn feeds(&self, connection: &Connection) -> Result<Vec<Feed>, SubscribeError> {
         let config = &self.shared.config;
         let find = |topic| consumer::find(&connection.jetstream, config, topic);
         let all = try_join_all(config.options.topics.iter().map(|topic| find(topic.as_str())));
         let found = timeout(config.endpoint.request_timeout * 2, all).await;
-        found.unwrap_or_else(|_| Err(subscribe_error(Failure::TimedOut)))
+        let found = found.unwrap_or_else(|_| Err(subscribe_error(Failure::TimedOut)));
+        if found.as_ref().is_err_and(|error| error.kind() == SubscribeErrorKind::Unavailable) {
+            connection.doubt();
+        }
+        found
     }
 
     /// Says at the start what would otherwise be found out by the first message that is given up.
@@ -203,7 +214,9 @@ impl Subscription for NatsSubscription {
                 return Ok(delivery);
             }
             if let Some(error) = self.shared.inbound.ended() {
-                if let Some(session) = self.session.take() {
+                if let Some(session) = self.session.take()
+                    && error.kind() == SubscribeErrorKind::Unavailable
+                {
                     session.connection.doubt();
                 }
                 self.pause();
@@ -214,7 +227,7 @@ impl Subscription for NatsSubscription {
     }
 
     async fn check(&mut self) -> Result<(), SubscribeError> {
-        let connection = self.shared.connection().await?;
+        let connection = self.connection().await?;
         self.feeds(&connection).await.map(drop)
     }
 

@@ -259,6 +259,9 @@ async fn a_black_hole_is_noticed_and_survived() {
         assert_eq!(error.kind(), SubscribeErrorKind::Unavailable);
         assert_eq!(error.to_string(), "NATS has fallen silent: no message and no heartbeat");
         publish(&at(server.port()), &[message("S.a", "m")]).await;
+        // The silent connection is not used again.
+        let error = timeout(PATIENCE, reader.next()).await.expect("it is silent").unwrap_err();
+        assert!(error.to_string().starts_with("NATS can't be reached"), "{error}");
         proxy.black_hole(false);
         let found = loop {
             match timeout(PATIENCE, reader.next()).await.expect("it does not come back") {
