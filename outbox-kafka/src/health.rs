@@ -26,6 +26,7 @@ impl Health {
         }
     }
 
+    #[cfg(feature = "subscription")]
     pub(crate) fn servers(&self) -> &str {
         &self.servers
     }

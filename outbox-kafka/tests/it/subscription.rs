@@ -41,7 +41,7 @@ impl KafkaReader {
     /// Members that a case has dropped are gone a moment later, and have to be before the topic is: librdkafka dies of
     /// what tansu says to a member that reads a deleted topic.
     async fn nobody_reads(&self) {
-        let groups: Vec<String> = self.dead_letters.lock().await.iter().map(group_of).collect();
+        let groups: Vec<String> = self.dead_letters.lock().await.iter().map(|name| group_of(name)).collect();
         let servers = self.servers.clone();
         let left = tokio::task::spawn_blocking(move || {
             let client: BaseConsumer = client_config(&servers).create().unwrap();
@@ -149,7 +149,7 @@ impl SubscriptionFixture for KafkaReader {
     }
 }
 
-fn group_of(dead_letters: &String) -> String {
+fn group_of(dead_letters: &str) -> String {
     dead_letters.strip_suffix(".dead").unwrap_or(dead_letters).to_owned()
 }
 
