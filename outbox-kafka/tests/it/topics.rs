@@ -1,6 +1,6 @@
 //! What is special about Kafka and needs a broker: topics that are created and examined, and partitions that are shared.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outbox_conformance::started;
@@ -86,6 +86,8 @@ async fn a_diagnosis_names_what_is_missing_and_what_loses_messages() {
 #[cfg(feature = "subscription")]
 #[tokio::test]
 async fn members_share_partitions_and_each_key_keeps_its_order() {
+    use std::collections::BTreeMap;
+
     use outbox_core::Subscription as _;
     use outbox_kafka::KafkaSubscription;
 
