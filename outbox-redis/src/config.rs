@@ -16,6 +16,17 @@ pub enum RedisMode {
     List,
 }
 
+impl RedisMode {
+    /// The name, as the server calls the type of such a key.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::List => "list",
+        }
+    }
+}
+
 impl FromStr for RedisMode {
     type Err = ();
 

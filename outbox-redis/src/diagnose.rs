@@ -1,9 +1,9 @@
 use outbox_core::{Finding, Topic};
 use redis::aio::MultiplexedConnection;
 
+use crate::RedisConfig;
 use crate::durability::{self, Server};
 use crate::link::Link;
-use crate::{RedisConfig, RedisMode};
 
 pub(crate) async fn run(link: &Link, config: &RedisConfig, topics: &[Topic]) -> Vec<Finding> {
     let connection = match link.connection().await {
@@ -59,10 +59,7 @@ fn settings(server: &Server, config: &RedisConfig) -> Vec<Finding> {
 async fn key(client: &mut MultiplexedConnection, config: &RedisConfig, topic: &Topic) -> Finding {
     let key = format!("{}{topic}", config.prefix);
     let subject = format!("topic {topic}");
-    let wanted = match config.mode {
-        RedisMode::Stream => "stream",
-        RedisMode::List => "list",
-    };
+    let wanted = config.mode.as_str();
     let found: Result<String, _> = redis::cmd("TYPE").arg(&key).query_async(client).await;
     match found.as_deref() {
         Ok("none") => Finding::warning(

@@ -59,24 +59,62 @@ pub fn decode_entry<'a>(
     fields: impl IntoIterator<Item = (&'a str, &'a [u8])>,
 ) -> Result<OutboxMessage, DecodeError> {
     let mut payload = None;
-    let mut headers = Vec::new();
+    let mut others = Vec::new();
     for (name, value) in fields {
         if name == PAYLOAD {
             payload = Some(Bytes::copy_from_slice(value));
-            continue;
-        }
-        // A field that is no text is not ours.
-        let Ok(value) = std::str::from_utf8(value) else { continue };
-        match name.strip_prefix(USER) {
-            Some(name) => headers.push((Cow::Borrowed(name), Cow::Borrowed(value))),
-            None if outbox_core::is_reserved_header(name) => {
-                headers.push((Cow::Borrowed(name), Cow::Borrowed(value)));
-            }
-            None => {}
+        } else {
+            others.push((name, value));
         }
     }
+    decode(topic, payload, others)
+}
+
+/// The same, without a copy of the payload.
+pub(crate) fn decode<'a>(
+    topic: &str,
+    payload: Option<Bytes>,
+    others: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<OutboxMessage, DecodeError> {
     let missing = || DecodeError::MalformedBody { problem: "the entry has no field payload".to_owned() };
     let mut incoming = Incoming::new(topic, payload.ok_or_else(missing)?);
-    incoming.headers = headers;
+    for (name, value) in others {
+        // A field that is no text is not ours.
+        let Ok(value) = std::str::from_utf8(value) else { continue };
+        let reserved = outbox_core::is_reserved_header;
+        let name = match name.strip_prefix(USER) {
+            Some(name) if !reserved(name) => name,
+            None if reserved(name) => name,
+            _ => continue,
+        };
+        incoming.headers.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+    }
     Envelope::new(EnvelopeNames::HYPHEN).read(incoming)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_cannot_pass_for_a_field_of_ours() {
+        let id = outbox_core::MessageId::new().to_string();
+        let fields = [
+            ("ce-id", id.as_bytes()),
+            ("ce-type", b"OrderPlaced"),
+            ("header.ce-type", b"forged"),
+            ("header.outbox-key", b"forged"),
+            ("header.payload", b"mine"),
+            ("somebody's", b"own"),
+            ("payload", b"\xff"),
+        ];
+        let message = decode_entry("orders", fields).unwrap();
+        assert_eq!((message.event_type(), message.ordering_key()), ("OrderPlaced", None));
+        assert_eq!(message.headers().iter().collect::<Vec<_>>(), [("payload", "mine")]);
+        assert_eq!(&message.payload()[..], b"\xff");
+        assert!(matches!(
+            decode_entry("orders", [("ce-id", &b"x"[..])]),
+            Err(DecodeError::MalformedBody { .. })
+        ));
+    }
 }

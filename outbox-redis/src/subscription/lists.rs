@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,21 +10,46 @@ use redis::{RedisResult, Value, cmd};
 use uuid::Uuid;
 
 use super::config::RedisSubscriptionConfig;
-use super::source::{Item, Source, Token};
+use super::source::{Item, Source, Token, millis};
 use crate::event::{buried, decode_element};
 
-/// How long a read waits for something new, over all topics.
-const MOMENT: Duration = Duration::from_secs(1);
+/// For how long the hands of a member are looked at after its last sign of life. A command of a member that was frozen or
+/// cut off may be carried out long after everybody has given it up, and put an element there.
+const GRACE: Duration = Duration::from_secs(60 * 60);
 
-/// Gives back what a member has in its hands, the oldest first in the queue again, if the member is gone or says so.
-/// Keys: its sign of life, its hands, the queue, the members; arguments: its name, whether it says so.
-const GIVE_BACK: &str = "
-if ARGV[2] == '0' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+/// Now, in milliseconds, by the server's clock.
+const NOW: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)";
+
+/// Says that a member lives. Key: the members; arguments: its name, for how long.
+const LIVE: &str = "redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])";
+
+/// Takes elements from the end of a queue into a member's hands. Keys: the queue, the hands; argument: how many.
+const TAKE: &str = "
+local taken = {}
+for i = 1, ARGV[1] do
+  local element = redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT')
+  if not element then break end
+  taken[i] = element
+end
+return taken";
+
+/// Puts back what members have in their hands whose time is over, so that the oldest is next again.
+/// Keys: the members, the queue; arguments: what the key of their hands begins with, the grace.
+const REAP: &str = "
 local count = 0
-while redis.call('LMOVE', KEYS[2], KEYS[3], 'LEFT', 'RIGHT') do count = count + 1 end
-redis.call('DEL', KEYS[1])
-redis.call('SREM', KEYS[4], ARGV[1])
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now)) do
+  while redis.call('LMOVE', ARGV[1] .. member, KEYS[2], 'LEFT', 'RIGHT') do count = count + 1 end
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 return count";
+
+/// Puts back what a member has in its hands, and says that its time is over.
+/// Keys: the members, the queue, its hands; argument: its name.
+const LEAVE: &str = "
+while redis.call('LMOVE', KEYS[3], KEYS[2], 'LEFT', 'RIGHT') do end
+redis.call('ZADD', KEYS[1], now, ARGV[1])";
 
 /// Takes an element out of a member's hands, and puts another one among the dead letters if it was there.
 /// Keys: its hands, the counts of attempts, the dead letters; arguments: the element, its id, the dead letter.
@@ -33,14 +59,16 @@ if ARGV[2] ~= '' then redis.call('HDEL', KEYS[2], ARGV[2]) end
 if ARGV[3] then redis.call('LPUSH', KEYS[3], ARGV[3]) end
 return 1";
 
-/// Lists, as queues of jobs. A member takes an element into a list of its own, its hands, and gives a sign of life; when
-/// that stops, another member puts everything back.
+/// Lists, as queues of jobs. A member takes an element into a list of its own, its hands, and says again and again that it
+/// lives; when that stops, another member puts everything back.
 pub(super) struct Lists {
     options: SubscribeOptions,
     keys: Vec<String>,
     dead_letters: String,
     /// A fresh name for each connection: what the hands of an earlier one held, and nobody has seen, is put back.
     member: Mutex<String>,
+    /// Which topic is the first to be asked next time, so that a busy one does not keep the others waiting.
+    turn: AtomicUsize,
 }
 
 impl Lists {
@@ -50,6 +78,7 @@ impl Lists {
             dead_letters: config.key(&config.options.dead_letters),
             options: config.options.clone(),
             member: Mutex::default(),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -89,24 +118,29 @@ impl Lists {
         Ok(())
     }
 
-    fn sign_of_life(&self, pipeline: &mut redis::Pipeline, member: &str) {
-        let time = u64::try_from(self.options.redeliver_after.as_millis()).unwrap_or(u64::MAX);
+    async fn live(&self, client: &mut MultiplexedConnection, member: &str) -> RedisResult<()> {
+        let mut pipeline = redis::pipe();
         for key in &self.keys {
-            pipeline.cmd("SET").arg(alive(key, member)).arg("1").arg("PX").arg(time);
+            pipeline.cmd("EVAL").arg(format!("{NOW}\n{LIVE}")).arg(1).arg(members(key));
+            pipeline.arg(member).arg(millis(self.options.redeliver_after));
         }
+        pipeline.query_async::<Value>(client).await.map(drop)
     }
 
-    async fn give_back(
+    /// Whether an element is still in the hands of this member, which are those of this connection.
+    async fn holds(
+        &self,
         client: &mut MultiplexedConnection,
-        key: &str,
+        topic: usize,
         member: &str,
-        in_any_case: bool,
-    ) -> RedisResult<u64> {
-        let mut script = cmd("EVAL");
-        script.arg(GIVE_BACK).arg(4);
-        script.arg(alive(key, member)).arg(hands(key, member)).arg(key).arg(members(key));
-        script.arg(member).arg(if in_any_case { "1" } else { "0" });
-        script.query_async(client).await
+        value: &[u8],
+    ) -> RedisResult<bool> {
+        if member != self.member() {
+            return Ok(false);
+        }
+        let mut position = cmd("LPOS");
+        position.arg(hands(&self.keys[topic], member)).arg(value);
+        Ok(position.query_async::<Option<u64>>(client).await?.is_some())
     }
 
     async fn settle(
@@ -129,39 +163,40 @@ impl Lists {
 
 #[async_trait]
 impl Source for Lists {
+    fn width(&self) -> usize {
+        1
+    }
+
     async fn prepare(&self, client: &mut MultiplexedConnection) -> RedisResult<()> {
         let member = Uuid::now_v7().simple().to_string();
-        let mut pipeline = redis::pipe();
-        for key in &self.keys {
-            pipeline.cmd("SADD").arg(members(key)).arg(&member);
-        }
-        self.sign_of_life(&mut pipeline, &member);
-        let _: Value = pipeline.query_async(client).await?;
+        // Before it takes anything: whatever is in the hands of an unknown member is lost.
+        self.live(client, &member).await?;
         *self.member.lock().unwrap_or_else(PoisonError::into_inner) = member;
         Ok(())
     }
 
     async fn fetch(&self, reader: &mut MultiplexedConnection, room: usize) -> RedisResult<Vec<Item>> {
-        let member = self.member();
+        let (member, count) = (self.member(), self.keys.len());
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
         let mut items = Vec::new();
-        for (topic, key) in self.keys.iter().enumerate() {
-            let mut pipeline = redis::pipe();
-            for _ in items.len()..room {
-                pipeline.cmd("LMOVE").arg(key).arg(hands(key, &member)).arg("RIGHT").arg("LEFT");
-            }
+        for topic in (turn..count).chain(0..turn) {
             if items.len() < room {
-                let values: Vec<Option<Vec<u8>>> = pipeline.query_async(reader).await?;
-                items.extend(values.into_iter().flatten().map(|value| self.item(topic, &member, value)));
+                let key = &self.keys[topic];
+                let mut take = cmd("EVAL");
+                take.arg(TAKE).arg(2).arg(key).arg(hands(key, &member)).arg(room - items.len());
+                let values: Vec<Vec<u8>> = take.query_async(reader).await?;
+                items.extend(values.into_iter().map(|value| self.item(topic, &member, value)));
             }
         }
         self.count(reader, &mut items).await?;
         Ok(items)
     }
 
-    async fn wait(&self, reader: &mut MultiplexedConnection) -> RedisResult<Vec<Item>> {
+    async fn wait(&self, reader: &mut MultiplexedConnection, moment: Duration) -> RedisResult<Vec<Item>> {
         let member = self.member();
-        // One list can be waited for at a time.
-        let each = MOMENT.as_secs_f64() / f64::from(u32::try_from(self.keys.len()).unwrap_or(u32::MAX));
+        // One list can be waited for at a time. Never for 0 seconds, which would be for ever.
+        let lists = f64::from(u32::try_from(self.keys.len()).unwrap_or(u32::MAX));
+        let each = (moment.as_secs_f64() / lists).max(0.001);
         for (topic, key) in self.keys.iter().enumerate() {
             let mut wait = cmd("BLMOVE");
             wait.arg(key).arg(hands(key, &member)).arg("RIGHT").arg("LEFT").arg(each);
@@ -175,23 +210,20 @@ impl Source for Lists {
         Ok(Vec::new())
     }
 
-    async fn keep(&self, client: &mut MultiplexedConnection, _delayed: &[Token]) -> RedisResult<()> {
-        let mut pipeline = redis::pipe();
-        self.sign_of_life(&mut pipeline, &self.member());
-        pipeline.query_async::<Value>(client).await.map(drop)
+    async fn keep(&self, client: &mut MultiplexedConnection, _waiting: &[Token]) -> RedisResult<()> {
+        self.live(client, &self.member()).await
     }
 
     async fn reclaim(&self, client: &mut MultiplexedConnection, _room: usize) -> RedisResult<Vec<Item>> {
-        let own = self.member();
         for key in &self.keys {
-            let known: Vec<String> = cmd("SMEMBERS").arg(members(key)).query_async(client).await?;
-            for member in known.iter().filter(|member| **member != own) {
-                let count = Self::give_back(client, key, member, false).await?;
-                if count > 0 {
-                    tracing::info!(
-                        "{count} elements of {key:?} that a vanished member had are in the queue again"
-                    );
-                }
+            let mut reap = cmd("EVAL");
+            reap.arg(format!("{NOW}{REAP}")).arg(2).arg(members(key)).arg(key);
+            reap.arg(hands(key, "")).arg(millis(GRACE));
+            let count: u64 = reap.query_async(client).await?;
+            if count > 0 {
+                tracing::info!(
+                    "{count} elements of {key:?} that a vanished member had are in the queue again"
+                );
             }
         }
         // They come by the usual way.
@@ -200,8 +232,8 @@ impl Source for Lists {
 
     async fn again(&self, client: &mut MultiplexedConnection, token: &Token) -> RedisResult<Option<Item>> {
         let Token::Element { topic, member, value, .. } = token else { return Ok(None) };
-        // Otherwise it was put back into the queue when an earlier connection was lost.
-        if *member != self.member() {
+        // Otherwise it comes by way of the queue.
+        if !self.holds(client, *topic, member, value).await? {
             return Ok(None);
         }
         let mut item = self.item(*topic, member, value.clone());
@@ -224,15 +256,19 @@ impl Source for Lists {
         self.settle(client, token, Some(&dead)).await
     }
 
-    async fn extend(&self, _client: &mut MultiplexedConnection, token: &Token) -> RedisResult<bool> {
-        // The sign of life is for everything in a member's hands.
-        Ok(matches!(token, Token::Element { member, .. } if *member == self.member()))
+    async fn extend(&self, client: &mut MultiplexedConnection, token: &Token) -> RedisResult<bool> {
+        let Token::Element { topic, member, value, .. } = token else { return Ok(false) };
+        // The sign of life, which goes on, is for everything in a member's hands.
+        self.holds(client, *topic, member, value).await
     }
 
     async fn hand_back(&self, client: &mut MultiplexedConnection) -> RedisResult<()> {
         let member = self.member();
         for key in &self.keys {
-            Self::give_back(client, key, &member, true).await?;
+            let mut leave = cmd("EVAL");
+            leave.arg(format!("{NOW}{LEAVE}")).arg(3);
+            leave.arg(members(key)).arg(key).arg(hands(key, &member)).arg(&member);
+            let _: Value = leave.query_async(client).await?;
         }
         Ok(())
     }
@@ -240,10 +276,6 @@ impl Source for Lists {
 
 fn hands(key: &str, member: &str) -> String {
     format!("{key}:processing:{member}")
-}
-
-fn alive(key: &str, member: &str) -> String {
-    format!("{key}:alive:{member}")
 }
 
 fn members(key: &str) -> String {

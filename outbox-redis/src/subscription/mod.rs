@@ -8,24 +8,28 @@ mod streams;
 
 mod pump;
 mod receipt;
+mod received;
+mod shared;
+
+mod error;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_core::{
-    BrokerConfigError, Delivery, SubscribeError, SubscribeErrorKind, Subscription, SubscriptionCapabilities,
-};
-use tokio::sync::mpsc;
+use outbox_core::{BrokerConfigError, Delivery, SubscribeError, Subscription, SubscriptionCapabilities};
+use redis::Value;
+use redis::aio::MultiplexedConnection;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use config::RedisSubscriptionConfig;
 
+use error::{Failure, subscribe_error};
 use lists::Lists;
-use pump::{Placed, Shared};
 use receipt::RedisReceipt;
+use shared::Shared;
 use source::Source;
 use streams::Streams;
 
@@ -36,22 +40,23 @@ use crate::{RedisMode, tls};
 ///
 /// * A **stream** is read by a consumer group, which is made if it is missing and then begins with the first entry of the
 ///   stream. What is not settled stays pending; another member claims it when it has been idle for `redeliver_after`.
+///   What is trimmed before it is settled is gone: it is logged, and stands in nobody's way.
 /// * A **list** is a queue of jobs: each element is taken once, by `BLMOVE`, into a list of this member
-///   (`<topic>:processing:<member>`). The member gives a sign of life (`<topic>:alive:<member>`); when that runs out,
-///   another one puts its elements back. Elements that have an id are counted in `<topic>:attempts`. All groups share
-///   the elements.
+///   (`<topic>:processing:<member>`). The member gives a sign of life (in the sorted set `<topic>:members`); when that has
+///   stopped for `redeliver_after`, another one puts its elements back. A handler that hangs in a member that lives keeps
+///   its element until the subscription is closed. Elements that have an id are counted in `<topic>:attempts`. All groups
+///   share the elements.
+///
+/// What a member has read ahead and not handed out yet does not run out of time. The server must be Redis 6.2 or later,
+/// and no cluster; the user needs `EVAL`.
 ///
 /// A server that can't be reached is an error of [`Subscription::next`], never of the construction.
 pub struct RedisSubscription {
     config: RedisSubscriptionConfig,
     shared: Arc<Shared>,
-    pump: Option<Pump>,
+    /// What reads.
+    pump: Option<JoinHandle<()>>,
     closed: bool,
-}
-
-struct Pump {
-    task: JoinHandle<()>,
-    received: mpsc::Receiver<Result<Placed, SubscribeError>>,
 }
 
 impl RedisSubscription {
@@ -89,26 +94,45 @@ impl RedisSubscription {
         Ok(Self { config, shared: Arc::new(shared), pump: None, closed: false })
     }
 
-    /// Makes the group, so that what is published from now on is for it.
+    /// Makes the group, so that what is published from now on is for it. A list waits for whoever comes.
     async fn ready(&self) -> Result<(), SubscribeError> {
-        let source = &self.shared.source;
-        match self.config.mode {
-            RedisMode::Stream => self.shared.with(async |mut client| source.prepare(&mut client).await).await,
-            // A list waits for whoever comes.
-            RedisMode::List => self.shared.with(async |mut client| ping(&mut client).await).await,
+        if self.config.mode == RedisMode::Stream {
+            let source = &self.shared.source;
+            self.shared.with(async |mut client| source.prepare(&mut client).await).await?;
         }
+        self.look().await
+    }
+
+    /// Whether what is to be read can be read.
+    async fn look(&self) -> Result<(), SubscribeError> {
+        let keys: Vec<String> =
+            self.config.options.topics.iter().map(|topic| self.config.key(topic.as_str())).collect();
+        let mut types = redis::pipe();
+        for key in &keys {
+            types.cmd("TYPE").arg(key);
+        }
+        let count = keys.len();
+        let types =
+            async |mut client: MultiplexedConnection| client.send_packed_commands(&types, 0, count).await;
+        let wanted = self.config.mode.as_str();
+        for (key, found) in keys.iter().zip(self.shared.with(types).await?) {
+            // A user may be allowed to read a key and not to ask what it is.
+            if let Value::SimpleString(found) = &found
+                && found != wanted
+                && found != "none"
+            {
+                return Err(subscribe_error(Failure::Misfit { key, found, wanted }));
+            }
+        }
+        Ok(())
     }
 
     fn open(&self) -> Result<(), SubscribeError> {
         if self.closed {
-            return Err(SubscribeError::new(SubscribeErrorKind::Closed, "the subscription is closed"));
+            return Err(subscribe_error(Failure::Closed));
         }
         Ok(())
     }
-}
-
-async fn ping(client: &mut redis::aio::MultiplexedConnection) -> redis::RedisResult<()> {
-    redis::cmd("PING").query_async::<redis::Value>(client).await.map(drop)
 }
 
 #[async_trait]
@@ -124,19 +148,26 @@ impl Subscription for RedisSubscription {
     async fn next(&mut self) -> Result<Delivery, SubscribeError> {
         self.open()?;
         let pump = self.pump.get_or_insert_with(|| {
-            let (out, received) = mpsc::channel(self.config.options.prefetch + 1);
-            Pump { task: tokio::spawn(pump::run(Arc::clone(&self.shared), out)), received }
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move { pump::run(&shared).await })
         });
-        let ended =
-            || SubscribeError::new(SubscribeErrorKind::Unavailable, "receiving has ended unexpectedly");
-        let (item, place) = pump.received.recv().await.ok_or_else(ended)??;
+        let received = tokio::select! {
+            biased;
+            received = self.shared.received.next() => Some(received?),
+            _ = &mut *pump => None,
+        };
+        let Some((item, place)) = received else {
+            // Not polled again; the next call begins anew.
+            self.pump = None;
+            return Err(subscribe_error(Failure::Ended));
+        };
         let receipt = RedisReceipt::new(Arc::clone(&self.shared), item.token, place);
         Ok(Delivery::new(item.message, item.attempt, Box::new(receipt)))
     }
 
     async fn check(&mut self) -> Result<(), SubscribeError> {
         self.open()?;
-        self.shared.with(async |mut client| ping(&mut client).await).await
+        self.look().await
     }
 
     async fn close(&mut self, time: Duration) -> Result<(), SubscribeError> {
@@ -145,15 +176,15 @@ impl Subscription for RedisSubscription {
         }
         self.closed = true;
         let Some(pump) = self.pump.take() else { return Ok(()) };
-        pump.task.abort();
-        let _ = pump.task.await;
-        drop(pump.received);
+        pump.abort();
+        let _ = pump.await;
+        self.shared.received.clear();
         let source = &self.shared.source;
+        // Behind the settlements that are under way, on the same connection.
         let handing_back = self.shared.with(async |mut client| source.hand_back(&mut client).await);
-        let late = "Redis did not answer in time; what was unsettled comes again later";
         match timeout(time, handing_back).await {
             Ok(result) => result,
-            Err(_) => Err(SubscribeError::new(SubscribeErrorKind::Unavailable, late)),
+            Err(_) => Err(subscribe_error(Failure::NotHandedBack)),
         }
     }
 }
@@ -161,7 +192,7 @@ impl Subscription for RedisSubscription {
 impl Drop for RedisSubscription {
     fn drop(&mut self) {
         if let Some(pump) = &self.pump {
-            pump.task.abort();
+            pump.abort();
         }
     }
 }

@@ -2,10 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_core::{Receipt, SubscribeError, SubscribeErrorKind};
+use outbox_core::{Receipt, SubscribeError};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::pump::Shared;
+use super::error::{Failure, subscribe_error};
+use super::shared::Shared;
 use super::source::Token;
 
 pub(super) struct RedisReceipt {
@@ -22,8 +23,7 @@ impl RedisReceipt {
 }
 
 fn ours(still: bool) -> Result<(), SubscribeError> {
-    let stale = "the delivery belongs to somebody else by now; it comes again there";
-    if still { Ok(()) } else { Err(SubscribeError::new(SubscribeErrorKind::Stale, stale)) }
+    if still { Ok(()) } else { Err(subscribe_error(Failure::Stale)) }
 }
 
 #[async_trait]
@@ -34,7 +34,8 @@ impl Receipt for RedisReceipt {
     }
 
     async fn nack(self: Box<Self>, delay: Duration) -> Result<(), SubscribeError> {
-        self.shared.hand_back(self.token.clone(), delay);
+        let Self { shared, token, _place } = *self;
+        shared.hand_back(token, delay);
         Ok(())
     }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 use outbox_core::{OutboxMessage, Undecodable};
 use redis::RedisResult;
@@ -23,17 +25,20 @@ pub(super) struct Item {
 /// What a stream and a list do differently. Whatever settles says whether the delivery was still ours.
 #[async_trait]
 pub(super) trait Source: Send + Sync {
+    /// How many items a wait brings at most.
+    fn width(&self) -> usize;
+
     /// Makes what has to be there, under a fresh name where the old one may hold what nobody knows of any more.
     async fn prepare(&self, client: &mut MultiplexedConnection) -> RedisResult<()>;
 
     /// What is new, at most `room` of it.
     async fn fetch(&self, reader: &mut MultiplexedConnection, room: usize) -> RedisResult<Vec<Item>>;
 
-    /// Waits a moment for one that is new.
-    async fn wait(&self, reader: &mut MultiplexedConnection) -> RedisResult<Vec<Item>>;
+    /// Waits a moment for something new.
+    async fn wait(&self, reader: &mut MultiplexedConnection, moment: Duration) -> RedisResult<Vec<Item>>;
 
-    /// Says that this member lives and still has these.
-    async fn keep(&self, client: &mut MultiplexedConnection, delayed: &[Token]) -> RedisResult<()>;
+    /// Says that this member lives, and that what waits in it is not abandoned.
+    async fn keep(&self, client: &mut MultiplexedConnection, waiting: &[Token]) -> RedisResult<()>;
 
     /// Takes over what members that are gone have left.
     async fn reclaim(&self, client: &mut MultiplexedConnection, room: usize) -> RedisResult<Vec<Item>>;
@@ -54,4 +59,9 @@ pub(super) trait Source: Send + Sync {
 
     /// Gives everything unsettled to whoever comes next.
     async fn hand_back(&self, client: &mut MultiplexedConnection) -> RedisResult<()>;
+}
+
+/// As the server counts.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

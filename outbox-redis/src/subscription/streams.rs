@@ -1,27 +1,50 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use outbox_core::{
     DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, SubscribeOptions, Undecodable, dead_reason,
 };
 use redis::aio::MultiplexedConnection;
 use redis::streams::{
-    StreamAutoClaimReply, StreamClaimReply, StreamId, StreamPendingCountReply, StreamRangeReply,
-    StreamReadReply,
+    StreamAutoClaimReply, StreamClaimReply, StreamId, StreamInfoConsumer, StreamInfoConsumersReply,
+    StreamPendingCountReply, StreamRangeReply, StreamReadReply,
 };
 use redis::{RedisResult, Value, cmd};
 use uuid::Uuid;
 
 use super::config::RedisSubscriptionConfig;
-use super::source::{Item, Source, Token};
-use crate::fields::{PAYLOAD, decode_entry};
+use super::source::{Item, Source, Token, millis};
+use crate::fields::{PAYLOAD, decode};
 
-/// How long a read waits for something new.
-const MOMENT: Duration = Duration::from_secs(1);
 /// What counts as idle for longer than anybody waits.
 const FOR_AGES: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Entries that are looked at in one go.
 const PAGE: usize = 100;
+/// What the names of our consumers begin with.
+const CONSUMER: &str = "outbox-";
+/// A consumer that was silent for so long does not come back.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Starts the time of entries anew, of those that are still this consumer's, without counting it as a delivery.
+/// Key: the stream; arguments: the group, the consumer, the ids.
+const KEEP: &str = "
+local kept = 0
+for i = 3, #ARGV do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'IDLE', 0, 'JUSTID')
+    kept = kept + 1
+  end
+end
+return kept";
+
+/// Deletes a consumer. What was pending for it would be settled by that, so only if nothing is, and in one step: a read
+/// may still be on its way. Key: the stream; arguments: the group, the consumer.
+const FORGET: &str = "
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+return 1";
 
 /// Streams, read by a consumer group. Each member is a consumer of a name of its own; what it does not settle stays
 /// pending, and is claimed by another when it has been idle for too long.
@@ -30,6 +53,8 @@ pub(super) struct Streams {
     keys: Vec<String>,
     dead_letters: String,
     consumer: String,
+    /// Which topic is the first to be asked next time, so that a busy one does not keep the others waiting.
+    turn: AtomicUsize,
 }
 
 impl Streams {
@@ -38,58 +63,50 @@ impl Streams {
             keys: config.options.topics.iter().map(|topic| config.key(topic.as_str())).collect(),
             dead_letters: config.key(&config.options.dead_letters),
             options: config.options.clone(),
-            consumer: format!("outbox-{}", Uuid::now_v7().simple()),
+            consumer: format!("{CONSUMER}{}", Uuid::now_v7().simple()),
+            turn: AtomicUsize::new(0),
         }
     }
 
-    fn item(&self, topic: usize, entry: StreamId, attempt: Option<u32>) -> Item {
+    fn item(&self, topic: usize, mut entry: StreamId, attempt: Option<u32>) -> Item {
         let name = self.options.topics[topic].as_str();
-        let fields: Vec<(String, Vec<u8>)> = entry
-            .map
-            .into_iter()
-            .filter_map(|(field, value)| Some((field, redis::from_redis_value(value).ok()?)))
-            .collect();
-        let decoded =
-            decode_entry(name, fields.iter().map(|(field, value)| (field.as_str(), value.as_slice())));
-        let message = decoded.map_err(|error| {
-            let payload =
-                fields.into_iter().find(|(field, _)| field == PAYLOAD).map(|(_, value)| value.into());
-            Undecodable { topic: name.to_owned(), error, payload: payload.unwrap_or_default() }
+        let bytes = |value: Value| redis::from_redis_value::<Vec<u8>>(value).ok();
+        let payload = entry.map.remove(PAYLOAD).and_then(bytes).map(Bytes::from);
+        let others: Vec<(String, Vec<u8>)> =
+            entry.map.into_iter().filter_map(|(field, value)| Some((field, bytes(value)?))).collect();
+        let others = others.iter().map(|(field, value)| (field.as_str(), value.as_slice()));
+        let message = decode(name, payload.clone(), others).map_err(|error| Undecodable {
+            topic: name.to_owned(),
+            error,
+            payload: payload.unwrap_or_default(),
         });
         Item { token: Token::Entry { topic, id: entry.id }, message, attempt }
     }
 
-    /// What nobody in the group was given yet; with a time, the first of it.
+    /// What nobody in the group was given yet. The count of the command is for each stream, so it can only be bounded
+    /// over all of them by asking for one stream at a time, or for one entry of each.
     async fn read(
         &self,
         reader: &mut MultiplexedConnection,
-        room: usize,
+        keys: &[String],
+        count: usize,
         wait: Option<Duration>,
     ) -> RedisResult<Vec<Item>> {
+        let mut read = cmd("XREADGROUP");
+        read.arg("GROUP").arg(&self.options.group).arg(&self.consumer).arg("COUNT").arg(count);
+        if let Some(wait) = wait {
+            // Never 0, which would be for ever.
+            read.arg("BLOCK").arg(millis(wait).max(1));
+        }
+        read.arg("STREAMS").arg(keys);
+        for _ in keys {
+            read.arg(">");
+        }
+        let found: Option<StreamReadReply> = read.query_async(reader).await?;
         let mut items = Vec::new();
-        // The count is for each stream, so with several of them one command could bring more than there is room for.
-        let alone: Vec<&String> = self.keys.iter().collect();
-        let commands: Vec<&[&String]> =
-            if wait.is_some() { vec![&alone[..]] } else { alone.chunks(1).collect() };
-        for keys in commands {
-            let left = room.saturating_sub(items.len());
-            if left == 0 {
-                break;
-            }
-            let mut read = cmd("XREADGROUP");
-            read.arg("GROUP").arg(&self.options.group).arg(&self.consumer).arg("COUNT").arg(left);
-            if let Some(wait) = wait {
-                read.arg("BLOCK").arg(millis(wait));
-            }
-            read.arg("STREAMS").arg(keys);
-            for _ in keys {
-                read.arg(">");
-            }
-            let found: Option<StreamReadReply> = read.query_async(reader).await?;
-            for stream in found.map(|found| found.keys).unwrap_or_default() {
-                let topic = self.keys.iter().position(|key| *key == stream.key).unwrap_or_default();
-                items.extend(stream.ids.into_iter().map(|entry| self.item(topic, entry, Some(1))));
-            }
+        for stream in found.map(|found| found.keys).unwrap_or_default() {
+            let topic = self.keys.iter().position(|key| *key == stream.key).unwrap_or_default();
+            items.extend(stream.ids.into_iter().map(|entry| self.item(topic, entry, Some(1))));
         }
         Ok(items)
     }
@@ -127,12 +144,44 @@ impl Streams {
         Ok(pairs.map(|(entry, attempt)| self.item(topic, entry, attempt)).collect())
     }
 
-    /// Sets the idle time of entries of ours, without counting it as a delivery.
-    fn set_idle(&self, topic: usize, ids: &[&str], idle: Duration) -> redis::Cmd {
-        let mut claim = cmd("XCLAIM");
-        claim.arg(&self.keys[topic]).arg(&self.options.group).arg(&self.consumer).arg(0).arg(ids);
-        claim.arg("IDLE").arg(millis(idle)).arg("JUSTID");
-        claim
+    async fn keep_topic(
+        &self,
+        client: &mut MultiplexedConnection,
+        topic: usize,
+        ids: &[&str],
+    ) -> RedisResult<u64> {
+        let mut keep = cmd("EVAL");
+        keep.arg(KEEP).arg(1).arg(&self.keys[topic]).arg(&self.options.group).arg(&self.consumer).arg(ids);
+        keep.query_async(client).await
+    }
+
+    async fn forget(
+        &self,
+        client: &mut MultiplexedConnection,
+        key: &str,
+        consumer: &str,
+    ) -> RedisResult<u64> {
+        let mut forget = cmd("EVAL");
+        forget.arg(FORGET).arg(1).arg(key).arg(&self.options.group).arg(consumer);
+        forget.query_async(client).await
+    }
+
+    /// Deletes the consumers of members that ended without a word, one of which each start of a process makes.
+    async fn forget_the_dead(&self, client: &mut MultiplexedConnection, key: &str) -> RedisResult<()> {
+        let mut consumers = cmd("XINFO");
+        consumers.arg("CONSUMERS").arg(key).arg(&self.options.group);
+        // Where this user may not ask, they stay.
+        let Ok(found) = consumers.query_async::<StreamInfoConsumersReply>(client).await else {
+            return Ok(());
+        };
+        let dead = |consumer: &StreamInfoConsumer| {
+            let silent = u64::try_from(consumer.idle).unwrap_or(u64::MAX) > millis(FORGOTTEN);
+            silent && consumer.pending == 0 && consumer.name.starts_with(CONSUMER)
+        };
+        for consumer in found.consumers.into_iter().filter(dead) {
+            self.forget(client, key, &consumer.name).await?;
+        }
+        Ok(())
     }
 
     async fn hand_back_topic(&self, client: &mut MultiplexedConnection, topic: usize) -> RedisResult<()> {
@@ -144,21 +193,22 @@ impl Streams {
             let pending: StreamPendingCountReply = pending.query_async(client).await?;
             let ids: Vec<&str> = pending.ids.iter().map(|pending| pending.id.as_str()).collect();
             let Some(last) = ids.last() else { break };
-            let _: Value = self.set_idle(topic, &ids, FOR_AGES).query_async(client).await?;
+            let mut claim = cmd("XCLAIM");
+            claim.arg(key).arg(group).arg(&self.consumer).arg(0).arg(&ids);
+            claim.arg("IDLE").arg(millis(FOR_AGES)).arg("JUSTID");
+            let _: Value = claim.query_async(client).await?;
             start = format!("({last}");
         }
-        if start == "-" {
-            // It would go with its entries, so only where it has none.
-            let mut delete = cmd("XGROUP");
-            delete.arg("DELCONSUMER").arg(key).arg(group).arg(&self.consumer);
-            let _: Value = delete.query_async(client).await?;
-        }
-        Ok(())
+        self.forget(client, key, &self.consumer).await.map(drop)
     }
 }
 
 #[async_trait]
 impl Source for Streams {
+    fn width(&self) -> usize {
+        self.keys.len()
+    }
+
     async fn prepare(&self, client: &mut MultiplexedConnection) -> RedisResult<()> {
         for key in &self.keys {
             let mut create = cmd("XGROUP");
@@ -168,23 +218,36 @@ impl Source for Streams {
                 Err(error) if error.code() != Some("BUSYGROUP") => return Err(error),
                 _ => {}
             }
+            self.forget_the_dead(client, key).await?;
         }
         Ok(())
     }
 
     async fn fetch(&self, reader: &mut MultiplexedConnection, room: usize) -> RedisResult<Vec<Item>> {
-        self.read(reader, room, None).await
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.keys.len();
+        let mut items = Vec::new();
+        for key in self.keys[turn..].iter().chain(&self.keys[..turn]) {
+            if items.len() < room {
+                let key = std::slice::from_ref(key);
+                items.extend(self.read(reader, key, room - items.len(), None).await?);
+            }
+        }
+        Ok(items)
     }
 
-    async fn wait(&self, reader: &mut MultiplexedConnection) -> RedisResult<Vec<Item>> {
-        self.read(reader, 1, Some(MOMENT)).await
+    async fn wait(&self, reader: &mut MultiplexedConnection, moment: Duration) -> RedisResult<Vec<Item>> {
+        self.read(reader, &self.keys, 1, Some(moment)).await
     }
 
-    async fn keep(&self, client: &mut MultiplexedConnection, delayed: &[Token]) -> RedisResult<()> {
-        // What waits for its delay here must not be taken for abandoned.
-        for token in delayed {
-            if let Token::Entry { topic, id } = token {
-                let _: Value = self.set_idle(*topic, &[id], Duration::ZERO).query_async(client).await?;
+    async fn keep(&self, client: &mut MultiplexedConnection, waiting: &[Token]) -> RedisResult<()> {
+        for topic in 0..self.keys.len() {
+            let of_topic = waiting.iter().filter_map(|token| match token {
+                Token::Entry { topic: other, id } if *other == topic => Some(id.as_str()),
+                _ => None,
+            });
+            let ids: Vec<&str> = of_topic.collect();
+            for page in ids.chunks(PAGE) {
+                self.keep_topic(client, topic, page).await?;
             }
         }
         Ok(())
@@ -193,22 +256,24 @@ impl Source for Streams {
     async fn reclaim(&self, client: &mut MultiplexedConnection, room: usize) -> RedisResult<Vec<Item>> {
         let mut items = Vec::new();
         for (topic, key) in self.keys.iter().enumerate() {
-            let left = room.saturating_sub(items.len());
-            if left == 0 {
-                break;
+            // To the end: behind many entries that others are working on, one may be abandoned.
+            let mut start = "0-0".to_owned();
+            while items.len() < room {
+                let mut claim = cmd("XAUTOCLAIM");
+                claim.arg(key).arg(&self.options.group).arg(&self.consumer);
+                claim.arg(millis(self.options.redeliver_after)).arg(&start);
+                claim.arg("COUNT").arg((room - items.len()).min(PAGE));
+                let claimed: StreamAutoClaimReply = claim.query_async(client).await?;
+                if !claimed.deleted_ids.is_empty() {
+                    let (count, group) = (claimed.deleted_ids.len(), &self.options.group);
+                    tracing::warn!("{count} entries of {key:?} were trimmed before {group} settled them");
+                }
+                items.extend(self.items(client, topic, claimed.claimed).await?);
+                start = claimed.next_stream_id;
+                if start == "0-0" {
+                    break;
+                }
             }
-            let mut claim = cmd("XAUTOCLAIM");
-            claim.arg(key).arg(&self.options.group).arg(&self.consumer);
-            claim.arg(millis(self.options.redeliver_after)).arg("0-0").arg("COUNT").arg(left);
-            let claimed: StreamAutoClaimReply = claim.query_async(client).await?;
-            if !claimed.deleted_ids.is_empty() {
-                let count = claimed.deleted_ids.len();
-                tracing::warn!(
-                    "{count} entries of {key:?} were trimmed before {} settled them",
-                    self.options.group
-                );
-            }
-            items.extend(self.items(client, topic, claimed.claimed).await?);
         }
         Ok(items)
     }
@@ -262,24 +327,17 @@ impl Source for Streams {
 
     async fn extend(&self, client: &mut MultiplexedConnection, token: &Token) -> RedisResult<bool> {
         let Token::Entry { topic, id } = token else { return Ok(false) };
-        let mut pending = cmd("XPENDING");
-        pending.arg(&self.keys[*topic]).arg(&self.options.group).arg(id).arg(id).arg(1).arg(&self.consumer);
-        let ours: StreamPendingCountReply = pending.query_async(client).await?;
-        if ours.ids.is_empty() {
-            return Ok(false);
-        }
-        let _: Value = self.set_idle(*topic, &[id], Duration::ZERO).query_async(client).await?;
-        Ok(true)
+        Ok(self.keep_topic(client, *topic, &[id]).await? == 1)
     }
 
     async fn hand_back(&self, client: &mut MultiplexedConnection) -> RedisResult<()> {
         for topic in 0..self.keys.len() {
-            self.hand_back_topic(client, topic).await?;
+            match self.hand_back_topic(client, topic).await {
+                // Somebody has deleted the stream, and there is nothing to give back.
+                Err(error) if error.code() == Some("NOGROUP") => {}
+                done => done?,
+            }
         }
         Ok(())
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
