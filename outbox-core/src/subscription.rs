@@ -330,6 +330,10 @@ impl SubscribeOptions {
             self.dead_letters = format!("{}.dead", self.group);
         }
         Topic::new(&self.dead_letters).map_err(|_| invalid("dead_letters", "the name of a topic"))?;
+        if self.topics.iter().any(|topic| topic.as_str() == self.dead_letters) {
+            // What is given up would come again at once, for ever.
+            return Err(invalid("dead_letters", "a topic that is not read itself"));
+        }
         if !(1..=65_535).contains(&self.prefetch) {
             return Err(invalid("prefetch", "1 to 65535"));
         }
@@ -375,6 +379,10 @@ mod tests {
                 "group of the Test configuration must be 1 to 128 letters, digits, - _ .",
             ),
             ("group=g&topics=a*", "topics of the Test configuration must be topics separated by commas"),
+            (
+                "group=g&topics=a,b&dead_letters=b",
+                "dead_letters of the Test configuration must be a topic that is not read itself",
+            ),
             ("group=g&topics=a&prefetch=0", "prefetch of the Test configuration must be 1 to 65535"),
         ] {
             assert_eq!(options(query).unwrap_err().to_string(), expected);
