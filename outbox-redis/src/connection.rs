@@ -24,6 +24,7 @@ pub(crate) struct Connection {
     driver: Mutex<Option<JoinHandle<()>>>,
     doubtful: AtomicBool,
     looked_at: AtomicBool,
+    stopped: AtomicBool,
 }
 
 impl Connection {
@@ -64,9 +65,13 @@ impl Connection {
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let (client, driver) =
             MultiplexedConnection::new_with_config(&login(endpoint), stream, config).await?;
-        let driver = Mutex::new(Some(tokio::spawn(driver)));
-        let connection =
-            Self { client, driver, doubtful: AtomicBool::new(false), looked_at: AtomicBool::new(false) };
+        let connection = Self {
+            client,
+            driver: Mutex::new(Some(tokio::spawn(driver))),
+            doubtful: AtomicBool::new(false),
+            looked_at: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+        };
         // A server may refuse the client's certificate only after the client believes to be connected. Any other answer
         // will do, also that this user may not ask.
         let role = connection.client().send_packed_command(&redis::cmd("ROLE")).await?;
@@ -82,6 +87,9 @@ impl Connection {
     }
 
     pub(crate) fn is_up(&self) -> bool {
+        if self.stopped.load(Ordering::Acquire) {
+            return false;
+        }
         let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         driver.as_ref().is_some_and(|driver| !driver.is_finished())
     }
@@ -106,6 +114,8 @@ impl Connection {
 
     /// Makes it end soon, so that the next call opens another one.
     pub(crate) fn stop(&self) {
+        // The driver ends when it is its turn.
+        self.stopped.store(true, Ordering::Release);
         if let Some(driver) = &*self.driver.lock().unwrap_or_else(PoisonError::into_inner) {
             driver.abort();
         }

@@ -1,9 +1,10 @@
 use outbox_core::{Finding, Topic};
 use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamInfoGroup, StreamInfoGroupsReply};
 
-use crate::RedisConfig;
 use crate::durability::{self, Server};
 use crate::link::Link;
+use crate::{RedisConfig, RedisMode};
 
 pub(crate) async fn run(link: &Link, config: &RedisConfig, topics: &[Topic]) -> Vec<Finding> {
     let connection = match link.connection().await {
@@ -21,6 +22,9 @@ pub(crate) async fn run(link: &Link, config: &RedisConfig, topics: &[Topic]) -> 
     findings.extend(settings(&server, config));
     for topic in topics {
         findings.push(key(&mut client, config, topic).await);
+        if config.mode == RedisMode::Stream {
+            findings.extend(groups(&mut client, config, topic).await);
+        }
     }
     findings
 }
@@ -75,4 +79,18 @@ async fn key(client: &mut MultiplexedConnection, config: &RedisConfig, topic: &T
         ),
         Err(error) => Finding::warning(subject, error.to_string(), "grant this user the key"),
     }
+}
+
+/// Who reads a stream, and how far each is. Nothing if there is none, or if this user may not ask.
+async fn groups(client: &mut MultiplexedConnection, config: &RedisConfig, topic: &Topic) -> Vec<Finding> {
+    let key = format!("{}{topic}", config.prefix);
+    let found: Result<StreamInfoGroupsReply, _> =
+        redis::cmd("XINFO").arg("GROUPS").arg(&key).query_async(client).await;
+    let finding = |group: StreamInfoGroup| {
+        // Redis before 7.0 does not count.
+        let behind = group.lag.map_or_else(String::new, |lag| format!("{lag} entries behind, "));
+        let detail = format!("{behind}{} unsettled, {} members", group.pending, group.consumers);
+        Finding::ok(format!("group {} of topic {topic}", group.name), detail)
+    };
+    found.map(|found| found.groups.into_iter().map(finding).collect()).unwrap_or_default()
 }

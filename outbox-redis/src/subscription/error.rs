@@ -50,12 +50,15 @@ pub(crate) fn subscribe_error(failure: Failure<'_>) -> SubscribeError {
 }
 
 fn operation(error: &RedisError) -> SubscribeError {
+    // A read that waits is told so in its own words.
+    let deleted = error.code() == Some("NOGROUP")
+        || (error.code() == Some("UNBLOCKED") && error.to_string().contains("no longer exists"));
     let (kind, text) = match (error.kind(), error.code()) {
         (ErrorKind::Server(ServerErrorKind::NoPerm), _) => {
             (Kind::Refused, format!("this user may not do that: {error}"))
         }
         (_, Some("WRONGTYPE")) => (Kind::Refused, format!("a key is in use for something else: {error}")),
-        (_, Some("NOGROUP")) => (
+        _ if deleted => (
             Kind::Missing,
             format!("the stream or its group was deleted; a new one begins with the first entry: {error}"),
         ),

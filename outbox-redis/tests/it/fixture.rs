@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use outbox_conformance::servers::Server;
+use outbox_conformance::started;
 use outbox_conformance::tls::TlsAddress;
 use outbox_conformance::transport_suite::{BrokerProcess, Received, TransportFixture};
 use outbox_core::Transport;
@@ -121,6 +122,28 @@ pub(crate) async fn client(url: &str) -> Option<MultiplexedConnection> {
         .set_connection_timeout(Some(Duration::from_secs(10)))
         .set_response_timeout(Some(Duration::from_secs(20)));
     redis::Client::open(url).ok()?.get_multiplexed_async_connection_with_config(&config).await.ok()
+}
+
+/// A server of its own for each case here.
+pub(crate) async fn on_a_server<Fut: Future<Output = ()>>(
+    options: &[&str],
+    case: impl FnOnce(Server, String) -> Fut,
+) {
+    if let Some(server) = started("redis-server", Server::redis(options).await) {
+        let url = format!("redis://127.0.0.1:{}", server.port());
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, case(server, url)).await.expect("the case did not end in a minute");
+    }
+}
+
+/// Sends a command as one would type it.
+pub(crate) async fn order(client: &mut MultiplexedConnection, words: &str) -> redis::Value {
+    let mut words = words.split(' ');
+    let mut command = redis::cmd(words.next().unwrap());
+    for word in words {
+        command.arg(word);
+    }
+    command.query_async(client).await.unwrap()
 }
 
 /// Deletes what begins with the prefix.

@@ -1,14 +1,11 @@
 //! What is special about Redis: its memory, its files, its replicas, its users.
 
-use std::time::Duration;
-
-use outbox_conformance::servers::Server;
-use outbox_conformance::{Proxy, started};
+use outbox_conformance::Proxy;
 use outbox_core::{EnvelopeMode, OutboxMessage, PublishError, PublishErrorKind, Severity, Topic, Transport};
 use outbox_redis::{RedisMode, RedisTransport, decode_element, decode_entry};
 use redis::AsyncCommands as _;
 
-use crate::fixture::client;
+use crate::fixture::{client, on_a_server, order};
 
 fn messages(topic: &str, count: usize) -> Vec<OutboxMessage> {
     let message = |n| OutboxMessage::bytes(topic, format!("m{n}")).unwrap().build().unwrap();
@@ -17,15 +14,6 @@ fn messages(topic: &str, count: usize) -> Vec<OutboxMessage> {
 
 fn kinds(results: &[Result<(), PublishError>]) -> Vec<Option<PublishErrorKind>> {
     results.iter().map(|result| result.as_ref().err().map(PublishError::kind)).collect()
-}
-
-/// A server of its own for each case here.
-async fn on_a_server<Fut: Future<Output = ()>>(options: &[&str], case: impl FnOnce(Server, String) -> Fut) {
-    if let Some(server) = started("redis-server", Server::redis(options).await) {
-        let url = format!("redis://127.0.0.1:{}", server.port());
-        let limit = Duration::from_secs(60);
-        tokio::time::timeout(limit, case(server, url)).await.expect("the case did not end in a minute");
-    }
 }
 
 async fn transport(url: &str) -> RedisTransport {
@@ -67,12 +55,10 @@ async fn a_full_server_is_retried_until_there_is_room() {
         let redis = transport(&url).await;
         assert_eq!(kinds(&redis.publish(&messages("t", 1)).await), [None]);
         let mut admin = client(&url).await.unwrap();
-        let _: () =
-            redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1).query_async(&mut admin).await.unwrap();
+        order(&mut admin, "CONFIG SET maxmemory 1").await;
         let full = redis.publish(&messages("t", 3)).await;
         assert_eq!(kinds(&full), [Some(PublishErrorKind::Retryable); 3], "{full:?}");
-        let _: () =
-            redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0).query_async(&mut admin).await.unwrap();
+        order(&mut admin, "CONFIG SET maxmemory 0").await;
         assert_eq!(kinds(&redis.publish(&messages("t", 3)).await), [None; 3]);
         let stored: usize = admin.xlen("t").await.unwrap();
         assert_eq!(stored, 4, "nothing of what was refused");
@@ -168,8 +154,63 @@ async fn replicas_are_waited_for() {
             let wrong = transport(&replica_url).await;
             let refused = wrong.publish(&messages("t", 1)).await;
             assert_eq!(kinds(&refused), [Some(PublishErrorKind::Unavailable)], "{refused:?}");
+            let address = |url: &str| url.replace("redis://", "");
+            let any = transport(&format!("{replica_url},{}", address(&url))).await;
+            assert_eq!(kinds(&any.publish(&messages("any", 3)).await), [None; 3], "the primary is found");
         })
         .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_demoted_is_left_for_one_that_takes_messages() {
+    on_a_server(&[], async |_old, old_url| {
+        on_a_server(&[], async |new, new_url| {
+            let both = transport(&format!("{old_url},127.0.0.1:{}", new.port())).await;
+            assert_eq!(kinds(&both.publish(&messages("t", 2)).await), [None; 2]);
+            let mut admin = client(&old_url).await.unwrap();
+            order(&mut admin, &format!("REPLICAOF 127.0.0.1 {}", new.port())).await;
+            let refused = both.publish(&messages("t", 2)).await;
+            assert_eq!(kinds(&refused), [Some(PublishErrorKind::Unavailable); 2], "{refused:?}");
+            assert_eq!(kinds(&both.publish(&messages("moved", 2)).await), [None; 2]);
+            let stored: usize = client(&new_url).await.unwrap().xlen("moved").await.unwrap();
+            assert_eq!(stored, 2);
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_larger_than_the_server_takes_is_refused_alone() {
+    on_a_server(&["--proto-max-bulk-len", "1mb"], async |_server, url| {
+        // As JSON text a payload is a third larger.
+        for (mode, size) in [("stream", 1_048_577), ("list", 800_000)] {
+            let redis = transport(&format!("{url}?mode={mode}")).await;
+            let mut parts = messages("large", 1).remove(0).into_parts();
+            parts.payload = vec![b'x'; size].into();
+            let batch = [messages(mode, 1), vec![OutboxMessage::stored(parts)], messages(mode, 1)].concat();
+            let results = redis.publish(&batch).await;
+            assert_eq!(kinds(&results), [None, Some(PublishErrorKind::Rejected), None], "{results:?}");
+            let text = results[1].as_ref().unwrap_err().to_string();
+            assert!(text.contains("1048576 (proto-max-bulk-len)"), "{text}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_group_that_lags_behind_is_shown() {
+    on_a_server(&[], async |_server, url| {
+        let redis = transport(&url).await;
+        let mut admin = client(&url).await.unwrap();
+        order(&mut admin, "XGROUP CREATE t billing 0 MKSTREAM").await;
+        assert_eq!(kinds(&redis.publish(&messages("t", 5)).await), [None; 5]);
+        order(&mut admin, "XREADGROUP GROUP billing c COUNT 2 STREAMS t >").await;
+        let found = redis.diagnose(&[Topic::new("t").unwrap()]).await;
+        let group = found.iter().find(|finding| finding.subject == "group billing of topic t");
+        assert_eq!(group.unwrap().detail, "3 entries behind, 2 unsettled, 1 members");
     })
     .await;
 }
@@ -183,6 +224,10 @@ async fn a_user_without_permission_is_told_so() {
         let batch = [messages("shop.orders", 1), messages("other", 1)].concat();
         let results = redis.publish(&batch).await;
         assert_eq!(kinds(&results), [None, Some(PublishErrorKind::Retryable)], "{results:?}");
+        let strict = transport(&format!("{}?strict=true", as_app("secret"))).await;
+        let error = strict.publish(&batch).await.remove(0).unwrap_err();
+        assert_eq!(error.kind(), PublishErrorKind::Unavailable);
+        assert!(error.to_string().contains("INFO is forbidden"), "{error}");
         let wrong = transport(&as_app("c4nary")).await;
         let error = wrong.publish(&batch).await.remove(0).unwrap_err();
         assert_eq!(error.kind(), PublishErrorKind::Unavailable);

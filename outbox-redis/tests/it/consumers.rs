@@ -1,0 +1,276 @@
+//! What is special about Redis on the receiving side: entries that are trimmed, commands that are carried out late.
+
+use std::time::Duration;
+
+use outbox_conformance::Proxy;
+use outbox_core::{Delivery, OutboxMessage, SubscribeErrorKind, Subscription, Transport};
+use outbox_redis::{RedisSubscription, RedisTransport};
+use redis::AsyncCommands as _;
+use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamInfoConsumersReply, StreamPendingReply};
+use tokio::time::{Instant, timeout};
+
+use crate::fixture::{client, on_a_server, order};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_millis(700);
+
+async fn member(url: &str, parameters: &str) -> RedisSubscription {
+    let url = format!("{url}?group=g&topics=t&redeliver_after=1s&connect_timeout=1s{parameters}");
+    RedisSubscription::connect(&url).await.unwrap()
+}
+
+async fn publish(url: &str, mode: &str, topic: &str, count: usize) {
+    let transport = RedisTransport::connect(&format!("{url}?mode={mode}")).await.unwrap();
+    let message = |n| OutboxMessage::bytes(topic, format!("m{n}")).unwrap().build().unwrap();
+    let messages: Vec<OutboxMessage> = (0..count).map(message).collect();
+    for result in transport.publish(&messages).await {
+        result.unwrap();
+    }
+}
+
+async fn next(member: &mut RedisSubscription) -> Delivery {
+    timeout(PATIENCE, member.next()).await.expect("nothing arrives").unwrap()
+}
+
+async fn take(member: &mut RedisSubscription, count: usize) -> Vec<String> {
+    let mut taken = Vec::new();
+    for _ in 0..count {
+        let delivery = next(member).await;
+        taken.push(payload(&delivery));
+        delivery.ack().await.unwrap();
+    }
+    taken
+}
+
+async fn silent(member: &mut RedisSubscription) {
+    if let Ok(arrived) = timeout(SILENCE, member.next()).await {
+        panic!("nothing was to arrive, and there is {arrived:?}");
+    }
+}
+
+fn payload(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.message().unwrap().payload().to_vec()).unwrap()
+}
+
+async fn consumers(admin: &mut MultiplexedConnection) -> Vec<String> {
+    let found: StreamInfoConsumersReply = admin.xinfo_consumers("t", "g").await.unwrap();
+    found.consumers.into_iter().map(|consumer| consumer.name).collect()
+}
+
+async fn pending(admin: &mut MultiplexedConnection) -> usize {
+    admin.xpending::<_, _, StreamPendingReply>("t", "g").await.unwrap().count()
+}
+
+async fn until<Fut: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> Fut) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_trimmed_before_it_is_settled_stands_in_nobodys_way() {
+    on_a_server(&[], async |_server, url| {
+        let mut admin = client(&url).await.unwrap();
+        let mut first = member(&url, "").await;
+        publish(&url, "stream", "t", 5).await;
+        let (held, handed_back) = (next(&mut first).await, next(&mut first).await);
+        order(&mut admin, "XTRIM t MAXLEN 0").await;
+        handed_back.nack(Duration::ZERO).await.unwrap();
+        publish(&url, "stream", "t", 2).await;
+        // Three were read ahead before they were trimmed.
+        assert_eq!(take(&mut first, 5).await, ["m2", "m3", "m4", "m0", "m1"]);
+        // As a process that is killed.
+        drop((held, first));
+        let mut second = member(&url, "").await;
+        publish(&url, "stream", "t", 1).await;
+        assert_eq!(take(&mut second, 1).await, ["m0"]);
+        until("what was trimmed stays pending", || async {
+            pending(&mut client(&url).await.unwrap()).await == 0
+        })
+        .await;
+        silent(&mut second).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_gave_up_waiting_takes_nothing_along() {
+    for mode in ["stream", "list"] {
+        on_a_server(&[], async |_server, url| {
+            let parameters = format!("&mode={mode}");
+            let mut first = member(&url, &parameters).await;
+            silent(&mut first).await;
+            // Nobody calls `next` of the first one, whose command still waits at the server.
+            publish(&url, mode, "t", 1).await;
+            drop(first);
+            publish(&url, mode, "t", 1).await;
+            let mut second = member(&url, &parameters).await;
+            take(&mut second, 2).await;
+            silent(&mut second).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_in_a_member_is_not_taken_for_abandoned() {
+    on_a_server(&[], async |_server, url| {
+        let mut first = member(&url, "").await;
+        publish(&url, "stream", "t", 5).await;
+        let mut working = next(&mut first).await;
+        let mut second = member(&url, "").await;
+        // Three times as long as nobody may be silent.
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < deadline {
+            working.extend().await.unwrap();
+            silent(&mut second).await;
+        }
+        working.ack().await.unwrap();
+        for n in 1..5 {
+            let delivery = next(&mut first).await;
+            assert_eq!((payload(&delivery), delivery.attempt()), (format!("m{n}"), Some(1)));
+            delivery.ack().await.unwrap();
+        }
+        silent(&mut first).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_member_that_leaves_is_forgotten_when_it_has_nothing() {
+    on_a_server(&[], async |_server, url| {
+        let mut admin = client(&url).await.unwrap();
+        let mut first = member(&url, "").await;
+        publish(&url, "stream", "t", 3).await;
+        let held = next(&mut first).await;
+        take(&mut first, 2).await;
+        first.close(PATIENCE).await.unwrap();
+        assert_eq!(consumers(&mut admin).await.len(), 1, "with it would go what is pending for it");
+        drop(held);
+        let mut second = member(&url, "").await;
+        assert_eq!(take(&mut second, 1).await, ["m0"]);
+        second.close(PATIENCE).await.unwrap();
+        assert_eq!(consumers(&mut admin).await.len(), 1);
+        assert_eq!(pending(&mut admin).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_late_command_of_a_member_that_left_loses_nothing() {
+    on_a_server(&[], async |_server, url| {
+        let mut admin = client(&url).await.unwrap();
+        let mut first = member(&url, "&mode=list").await;
+        silent(&mut first).await;
+        let members: Vec<String> = admin.zrange("t:members", 0, -1).await.unwrap();
+        first.close(PATIENCE).await.unwrap();
+        publish(&url, "list", "t", 2).await;
+        // What the server carries out when it gets round to it.
+        order(&mut admin, &format!("LMOVE t t:processing:{} RIGHT LEFT", members[0])).await;
+        let mut second = member(&url, "&mode=list").await;
+        let mut found = take(&mut second, 2).await;
+        found.sort();
+        assert_eq!(found, ["m0", "m1"]);
+        second.close(PATIENCE).await.unwrap();
+        let left: Vec<String> = admin.keys("t*").await.unwrap();
+        assert_eq!(left, ["t:members"], "neither elements nor counts");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_hands_of_a_member_that_was_frozen_are_not_its_own_any_more() {
+    on_a_server(&[], async |_server, url| {
+        let mut admin = client(&url).await.unwrap();
+        // Its one place is taken, so it will not take the element a second time itself.
+        let mut first = member(&url, "&mode=list&redeliver_after=30s&prefetch=1").await;
+        publish(&url, "list", "t", 1).await;
+        let mut delivery = next(&mut first).await;
+        delivery.extend().await.unwrap();
+        // As if it had not been heard of for long.
+        let members: Vec<String> = admin.zrange("t:members", 0, -1).await.unwrap();
+        order(&mut admin, &format!("ZADD t:members 0 {}", members[0])).await;
+        let mut second = member(&url, "&mode=list&redeliver_after=30s").await;
+        let again = next(&mut second).await;
+        assert_eq!((payload(&again), again.attempt()), ("m0".to_owned(), Some(2)));
+        assert_eq!(delivery.extend().await.unwrap_err().kind(), SubscribeErrorKind::Stale);
+        assert_eq!(delivery.ack().await.unwrap_err().kind(), SubscribeErrorKind::Stale);
+        again.ack().await.unwrap();
+        silent(&mut second).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_was_deleted_is_named_and_read_anew() {
+    on_a_server(&[], async |_server, url| {
+        let mut admin = client(&url).await.unwrap();
+        let mut reader = member(&url, "").await;
+        publish(&url, "stream", "t", 1).await;
+        take(&mut reader, 1).await;
+        order(&mut admin, "DEL t").await;
+        let error = timeout(PATIENCE, reader.next()).await.expect("it says nothing").unwrap_err();
+        assert_eq!(error.kind(), SubscribeErrorKind::Missing, "{error}");
+        publish(&url, "stream", "t", 2).await;
+        assert_eq!(take(&mut reader, 2).await, ["m0", "m1"]);
+        order(&mut admin, "DEL t").await;
+        order(&mut admin, "SET t x").await;
+        let error = reader.check().await.unwrap_err();
+        assert_eq!(error.kind(), SubscribeErrorKind::Refused);
+        assert!(error.to_string().starts_with("the key \"t\" is a string, not a stream"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_busy_topic_does_not_keep_the_others_waiting() {
+    for mode in ["stream", "list"] {
+        on_a_server(&[], async |_server, url| {
+            publish(&url, mode, "t", 40).await;
+            publish(&url, mode, "rare", 1).await;
+            let parameters = format!("group=g&topics=t,rare&prefetch=2&mode={mode}");
+            let mut reader = RedisSubscription::connect(&format!("{url}?{parameters}")).await.unwrap();
+            let mut before = 0;
+            loop {
+                let delivery = next(&mut reader).await;
+                let topic = delivery.message().unwrap().topic().to_string();
+                delivery.ack().await.unwrap();
+                if topic == "rare" {
+                    break;
+                }
+                before += 1;
+            }
+            assert!(before <= 10, "{before} of {mode} t came before it");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_network_is_noticed_and_survived() {
+    for mode in ["stream", "list"] {
+        on_a_server(&[], async |server, url| {
+            let proxy = Proxy::to(server.port()).await;
+            let through = format!("redis://127.0.0.1:{}", proxy.port());
+            let mut reader = member(&through, &format!("&mode={mode}")).await;
+            publish(&url, mode, "t", 1).await;
+            take(&mut reader, 1).await;
+            proxy.black_hole(true);
+            let error = timeout(PATIENCE, reader.next()).await.expect("it says nothing").unwrap_err();
+            assert_eq!(error.kind(), SubscribeErrorKind::Unavailable, "{error}");
+            publish(&url, mode, "t", 3).await;
+            proxy.black_hole(false);
+            let mut missing = vec!["m0".to_owned(), "m1".to_owned(), "m2".to_owned()];
+            while !missing.is_empty() {
+                if let Ok(delivery) = timeout(PATIENCE, reader.next()).await.expect("nothing arrives") {
+                    missing.retain(|other| *other != payload(&delivery));
+                    delivery.ack().await.unwrap();
+                }
+            }
+        })
+        .await;
+    }
+}
