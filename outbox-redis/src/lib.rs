@@ -37,7 +37,18 @@
 //! [`RedisTransport::check`](outbox_core::Transport::check) warns about all of this, and with `strict=true` refuses to
 //! publish.
 //!
-//! Redis knows no message ids: a second copy is not dropped. Consumers need an inbox.
+//! Several hosts in a URL are tried in their order, and the first that is a primary is used. A server that was demoted is
+//! left by the next call. Redis Cluster is not supported.
+//!
+//! Redis knows no message ids: a second copy is not dropped. Consumers need an inbox. Nor does a server that refuses a
+//! message refuse the later ones of the same call, so the relay has one message per ordering key under way.
+//!
+//! # Which Redis
+//!
+//! Publishing needs Redis 5 or later (6 with a user name), receiving 6.2. The user of a transport needs `XADD` or `LPUSH`
+//! on the keys, and better also `INFO` and `ROLE`; `WAIT` for `wait=N`, `CONFIG|GET` to learn how large a value may be.
+//! The user of a subscription needs `EVAL` and the commands of its type on the keys, on the dead letters and, for a list,
+//! on `<topic>:processing:*`, `<topic>:members` and `<topic>:attempts`.
 
 #![forbid(unsafe_code)]
 
@@ -57,14 +68,17 @@ mod tls;
 mod diagnose;
 mod error;
 
+mod notifier;
+mod wakeup;
+
 #[cfg(feature = "subscription")]
 mod subscription;
 
 pub use config::{RedisConfig, RedisMode};
+pub use event::decode_element;
 pub use fields::decode_entry;
-
+pub use notifier::RedisNotifier;
 #[cfg(feature = "subscription")]
 pub use subscription::{RedisSubscription, RedisSubscriptionConfig};
 pub use transport::RedisTransport;
-
-pub use event::decode_element;
+pub use wakeup::RedisWakeup;

@@ -6,6 +6,7 @@ mod consumers;
 mod fixture;
 mod server;
 mod subscriptions;
+mod wakeup;
 
 mod stream {
     mod transport {

@@ -108,6 +108,21 @@ async fn a_confirmation_that_was_cut_is_unknown_and_costs_one_copy_at_most() {
 }
 
 #[tokio::test]
+async fn a_connection_that_does_not_answer_a_check_is_given_up() {
+    on_a_server(&[], async |server, _url| {
+        let proxy = Proxy::to(server.port()).await;
+        let redis = transport(&format!("redis://127.0.0.1:{}?publish_timeout=1s", proxy.port())).await;
+        assert_eq!(kinds(&redis.publish(&messages("t", 1)).await), [None]);
+        proxy.black_hole(true);
+        let error = redis.check().await.unwrap_err();
+        assert_eq!(error.kind(), PublishErrorKind::Unavailable, "{error}");
+        proxy.black_hole(false);
+        assert_eq!(kinds(&redis.publish(&messages("t", 1)).await), [None], "by another connection");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn no_connection_outlives_its_reset_or_its_transport() {
     on_a_server(&[], async |server, _url| {
         let proxy = Proxy::to(server.port()).await;
