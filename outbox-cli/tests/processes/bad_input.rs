@@ -3,10 +3,10 @@
 use std::process::Output;
 use std::time::Duration;
 
+use crate::brokers::{Broker as _, Nats};
 use crate::databases::{Database, POSTGRES};
 use crate::eventually::{throughout, until};
 use crate::figures::report;
-use crate::nats::Nats;
 use crate::outbox::{Relay, figure, json, run, succeed};
 use crate::proxy::Proxy;
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::brokers::{Broker as _, Nats};
 use crate::checker::Verdict;
 use crate::databases::{Database, POSTGRES};
 use crate::eventually::until;
 use crate::figures::{report, size};
-use crate::nats::Nats;
 use crate::outbox::{Relay, figure, succeed};
 use crate::writers::{Work, Writers};
 
@@ -15,7 +15,7 @@ const IN_FLIGHT: usize = 256;
 
 #[test]
 fn an_outage_of_the_broker_uses_no_attempt_and_leaves_two_lines_in_the_log() {
-    let (Some(database), Some(mut nats)) = (Database::create(&POSTGRES), Nats::start()) else { return };
+    let (Some(database), Some(nats)) = (Database::create(&POSTGRES), Nats::start()) else { return };
     let outage = Duration::from_secs(size("OUTBOX_E2E_OUTAGE", 20));
     nats.create_stream(|_| ());
     succeed(database.url(), &["migrate"]);

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use crate::nats::Received;
+use crate::brokers::{Broker, Received};
 
 /// A message that was committed, by the writers' own account.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub(crate) struct Verdict {
     lost: Vec<String>,
     /// Received and never committed: of a transaction that was rolled back, for example.
     unexpected: Vec<String>,
-    /// Received with another key, subject or payload.
+    /// Received with another key, topic or payload.
     altered: Vec<String>,
     /// First received after a later version of the same key.
     disordered: Vec<String>,
@@ -33,17 +33,36 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Compares what was committed with what a broker has, in its order.
     pub(crate) fn of(committed: &[Committed], received: &[Received]) -> Self {
+        Self::compare(committed, received, |_| "")
+    }
+
+    /// The same for a broker whose topics are logs of their own: there, order is order within a topic.
+    pub(crate) fn of_topics(committed: &[Committed], received: &[Received]) -> Self {
+        Self::compare(committed, received, |original| &original.topic)
+    }
+
+    /// What this broker has.
+    pub(crate) fn on(broker: &dyn Broker, committed: &[Committed]) -> Self {
+        let received = broker.read_all();
+        if broker.is_one_log() {
+            Self::of(committed, &received)
+        } else {
+            Self::of_topics(committed, &received)
+        }
+    }
+
+    fn compare(committed: &[Committed], received: &[Received], log: fn(&Committed) -> &str) -> Self {
         let by_id: HashMap<&str, &Committed> = committed.iter().map(|one| (one.id.as_str(), one)).collect();
         assert_eq!(by_id.len(), committed.len(), "the writers have used an id twice");
         let mut verdict = Self { committed: committed.len(), received: received.len(), ..Self::default() };
         let mut seen = HashSet::new();
-        let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut latest: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for message in received {
             let Some(original) = by_id.get(message.id.as_str()) else {
                 verdict.unexpected.push(message.id.clone());
                 continue;
             };
-            if (&message.key, &message.subject, &message.payload)
+            if (&message.key, &message.topic, &message.payload)
                 != (&original.key, &original.topic, &original.payload)
             {
                 verdict.altered.push(message.id.clone());
@@ -53,7 +72,7 @@ impl Verdict {
                 verdict.duplicates += 1;
                 continue;
             }
-            let latest = latest.entry(&original.key).or_default();
+            let latest = latest.entry((log(original), &original.key)).or_default();
             if original.version <= *latest {
                 let (key, version) = (&original.key, original.version);
                 verdict.disordered.push(format!("{key:?}: {version} after {latest}"));
@@ -112,7 +131,7 @@ mod tests {
     fn received(ids: &[&str]) -> Vec<Received> {
         let one = |id: &&str| Received {
             id: (*id).to_owned(),
-            subject: "shop.orders".to_owned(),
+            topic: "shop.orders".to_owned(),
             key: id[..1].to_owned(),
             payload: id.as_bytes().to_vec(),
         };
@@ -141,7 +160,7 @@ mod tests {
         for alter in [
             (|message: &mut Received| message.payload.push(0)) as fn(&mut Received),
             |message| message.key.push('x'),
-            |message| message.subject.push('x'),
+            |message| message.topic.push('x'),
         ] {
             let mut all = received(&["a1", "a2", "b1"]);
             alter(&mut all[1]);

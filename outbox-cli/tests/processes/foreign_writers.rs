@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::brokers::{Broker as _, Nats, STREAM, SUBJECTS};
 use crate::checker::Verdict;
 use crate::databases::{Database, Kind, MARIADB, POSTGRES, SQLITE};
 use crate::figures::{report, size};
-use crate::nats::{Nats, STREAM, SUBJECTS};
 use crate::outbox::{Relay, figure, succeed};
 use crate::writers::{Work, Writers};
 

@@ -11,6 +11,9 @@ use crate::eventually::{until, until_some};
 /// How long a command that does not wait for anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The setting of a relay that is a file of configuration.
+pub(crate) const CONFIG: &str = "config";
+
 /// The binary, without whatever the environment of the tests says about another outbox.
 pub(crate) fn outbox() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outbox"));
@@ -78,9 +81,14 @@ impl Relay {
         let (stdout, stderr) =
             (database.file(&format!("relay-{name}.out")), database.file(&format!("relay-{name}.err")));
         let mut command = outbox();
-        command.args(["relay", "--store", store, "--transport", transport, "--json"]);
+        command.args(["relay", "--json"]);
+        // By configuration alone, as a service would have it.
+        command.env("OUTBOX_STORE_URL", store).env("OUTBOX_TRANSPORT_URL", transport);
         for (key, value) in settings {
-            command.env(format!("OUTBOX_RELAY_{key}"), value);
+            match *key {
+                CONFIG => command.arg("--config").arg(value),
+                key => command.env(format!("OUTBOX_RELAY_{key}"), value),
+            };
         }
         command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
         Self { child: command.spawn().unwrap(), stdout, stderr, seen: 0 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::brokers::{Broker as _, Nats};
 use crate::checker::{Committed, Verdict};
 use crate::databases::{Database, POSTGRES};
 use crate::eventually::until;
 use crate::figures::report;
-use crate::nats::Nats;
 use crate::outbox::{Relay, figure, json, succeed};
 use crate::writers::hex;
 

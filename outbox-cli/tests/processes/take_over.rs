@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::brokers::{Broker as _, Nats};
 use crate::checker::Verdict;
 use crate::databases::{Database, POSTGRES};
 use crate::eventually::until;
 use crate::figures::{report, size};
-use crate::nats::Nats;
 use crate::outbox::{Relay, figure, succeed};
 use crate::proxy::Proxy;
 use crate::writers::{Work, Writers};

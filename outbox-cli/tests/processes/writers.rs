@@ -4,10 +4,9 @@ use std::process::{Child, Stdio};
 
 use uuid::Uuid;
 
+use crate::brokers::TOPICS;
 use crate::checker::Committed;
 use crate::databases::Database;
-
-const TOPICS: [&str; 3] = ["shop.orders", "shop.payments", "shop.stock"];
 
 /// Programs that write rows with plain `INSERT`s, each to keys of its own. In the same transactions they write what they
 /// did into a table of their own: what is in there was committed, whatever anybody believes.
