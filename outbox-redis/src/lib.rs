@@ -55,6 +55,7 @@
 mod config;
 mod endpoint;
 
+mod batch;
 mod transport;
 
 mod event;

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use outbox_core::{
     BrokerConfigError, Finding, OutboxMessage, PublishError, Topic, Transport, TransportCapabilities,
 };
-use redis::{Cmd, Pipeline, RedisError, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::batch::{Batch, PublishResult};
 use crate::connection::Connection;
 use crate::durability::{self, DEFAULT_LIMIT};
-use crate::error::{Failure, is_elsewhere, publish_error};
+use crate::error::{Failure, publish_error};
 use crate::link::Link;
-use crate::{RedisConfig, RedisMode, diagnose, event, fields, tls};
+use crate::{RedisConfig, diagnose, tls};
 
 /// Publishes to streams or lists. See the [crate] for what goes where.
 ///
@@ -31,8 +31,6 @@ pub struct RedisTransport {
     /// The largest value that the server takes, once it has told.
     limit: AtomicUsize,
 }
-
-type PublishResult = Result<(), PublishError>;
 
 impl RedisTransport {
     /// Messages in one call at most.
@@ -77,10 +75,10 @@ impl RedisTransport {
     /// Publishes at most as many as may be in flight.
     async fn publish_window(&self, window: &[OutboxMessage], deadline: Instant) -> Vec<PublishResult> {
         let batch = Batch::encode(window, &self.config, self.limit.load(Ordering::Relaxed));
-        if batch.sent == 0 {
+        if batch.is_empty() {
             return batch.results(|_| publish_error(Failure::NotSent));
         }
-        let wanted = u32::try_from(batch.sent).unwrap_or(u32::MAX);
+        let wanted = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         let Ok(permits) = timeout_at(deadline, self.in_flight.acquire_many(wanted)).await else {
             return batch.results(|_| publish_error(Failure::NotSent));
         };
@@ -203,123 +201,5 @@ impl Transport for RedisTransport {
 impl fmt::Debug for RedisTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisTransport").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-/// The messages of one call, as commands of one pipeline. Results come in their order.
-struct Batch {
-    pipeline: Pipeline,
-    sent: usize,
-    /// The key that each message goes to, or why it is not sent.
-    messages: Vec<Result<String, PublishError>>,
-}
-
-impl Batch {
-    fn encode(messages: &[OutboxMessage], config: &RedisConfig, limit: usize) -> Self {
-        let mut batch = Self {
-            pipeline: Pipeline::with_capacity(messages.len() + 1),
-            sent: 0,
-            messages: Vec::with_capacity(messages.len()),
-        };
-        for message in messages {
-            let key = format!("{}{}", config.prefix, message.topic().as_str());
-            let encoded = encode(message, &key, config, limit).map(|cmd| {
-                batch.pipeline.add_command(cmd);
-                batch.sent += 1;
-                key
-            });
-            batch.messages.push(encoded);
-        }
-        batch
-    }
-
-    /// One result for each message that was sent, in their order, between those that were not.
-    fn results(self, mut of_sent: impl FnMut(&str) -> PublishError) -> Vec<PublishResult> {
-        self.messages.into_iter().map(|message| message.and_then(|key| Err(of_sent(&key)))).collect()
-    }
-
-    /// Sends everything in one go, and waits for all answers.
-    async fn send(
-        mut self,
-        connection: &Connection,
-        config: &RedisConfig,
-        deadline: Instant,
-    ) -> Vec<PublishResult> {
-        // A call that is dropped half-way leaves messages behind that nobody waits for.
-        let mut doubt = Doubt { connection, cleared: false };
-        if config.wait > 0 {
-            self.pipeline.cmd("WAIT").arg(config.wait).arg(config.patience());
-        }
-        let mut client = connection.client();
-        let count = self.sent + usize::from(config.wait > 0);
-        let answers = match timeout_at(deadline, client.send_packed_commands(&self.pipeline, 0, count)).await
-        {
-            Ok(Ok(answers)) if answers.len() == count => answers,
-            Ok(Ok(_)) => return self.results(|_| publish_error(Failure::NoAnswer)),
-            Ok(Err(error)) => return self.results(|_| publish_error(Failure::Lost(&error))),
-            Err(_) => return self.results(|_| publish_error(Failure::NoAnswer)),
-        };
-        doubt.cleared = true;
-        let replicas = (config.wait > 0).then(|| match answers.last() {
-            Some(Value::Int(replicas)) => *replicas,
-            _ => 0,
-        });
-        let missing = replicas.filter(|found| *found < i64::from(config.wait));
-        let mut answers = answers.into_iter();
-        let mut result = |key: String| match answers.next() {
-            Some(Value::ServerError(error)) => {
-                let error = RedisError::from(error);
-                if is_elsewhere(&error) {
-                    connection.stop();
-                }
-                Err(publish_error(Failure::Refused { error: &error, key: &key }))
-            }
-            Some(_) => match missing {
-                Some(found) => Err(publish_error(Failure::NotReplicated { wanted: config.wait, found })),
-                None => Ok(()),
-            },
-            None => Err(publish_error(Failure::NoAnswer)),
-        };
-        self.messages.into_iter().map(|message| message.and_then(&mut result)).collect()
-    }
-}
-
-fn encode(
-    message: &OutboxMessage,
-    key: &str,
-    config: &RedisConfig,
-    limit: usize,
-) -> Result<Cmd, PublishError> {
-    let unencodable = |error| publish_error(Failure::Unencodable(error));
-    // The server would close the connection, with everything else that is under way.
-    let size = message.size();
-    if size > limit {
-        return Err(publish_error(Failure::TooLarge { bytes: size, limit }));
-    }
-    match config.mode {
-        RedisMode::Stream => fields::add(message, key, &config.envelope, config.maxlen).map_err(unencodable),
-        RedisMode::List => {
-            let element = event::element(message, &config.envelope).map_err(unencodable)?;
-            if element.len() > limit {
-                return Err(publish_error(Failure::TooLarge { bytes: element.len(), limit }));
-            }
-            let mut cmd = Cmd::with_capacity(3, element.len() + 64);
-            cmd.arg("LPUSH").arg(key).arg(&*element);
-            Ok(cmd)
-        }
-    }
-}
-
-/// Marks the connection as doubtful when it is dropped, unless it was cleared.
-struct Doubt<'a> {
-    connection: &'a Connection,
-    cleared: bool,
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        if !self.cleared {
-            self.connection.doubt();
-        }
     }
 }

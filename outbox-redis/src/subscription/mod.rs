@@ -2,9 +2,13 @@
 
 mod config;
 
-mod lists;
 mod source;
+
+mod group;
 mod streams;
+
+mod lists;
+mod queue;
 
 mod pump;
 mod receipt;

@@ -8,51 +8,23 @@ use outbox_core::{
 };
 use redis::aio::MultiplexedConnection;
 use redis::streams::{
-    StreamAutoClaimReply, StreamClaimReply, StreamId, StreamInfoConsumer, StreamInfoConsumersReply,
-    StreamPendingCountReply, StreamRangeReply, StreamReadReply,
+    StreamAutoClaimReply, StreamClaimReply, StreamId, StreamPendingCountReply, StreamRangeReply,
+    StreamReadReply,
 };
 use redis::{RedisResult, Value, cmd};
-use uuid::Uuid;
 
 use super::config::RedisSubscriptionConfig;
+use super::group::{Group, PAGE};
 use super::source::{Item, Source, Token, millis};
 use crate::fields::{PAYLOAD, decode};
 
-/// What counts as idle for longer than anybody waits.
-const FOR_AGES: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Entries that are looked at in one go.
-const PAGE: usize = 100;
-/// What the names of our consumers begin with.
-const CONSUMER: &str = "outbox-";
-/// A consumer that was silent for so long does not come back.
-const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Starts the time of entries anew, of those that are still this consumer's, without counting it as a delivery.
-/// Key: the stream; arguments: the group, the consumer, the ids.
-const KEEP: &str = "
-local kept = 0
-for i = 3, #ARGV do
-  if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) > 0 then
-    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'IDLE', 0, 'JUSTID')
-    kept = kept + 1
-  end
-end
-return kept";
-
-/// Deletes a consumer. What was pending for it would be settled by that, so only if nothing is, and in one step: a read
-/// may still be on its way. Key: the stream; arguments: the group, the consumer.
-const FORGET: &str = "
-if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
-redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-return 1";
-
-/// Streams, read by a consumer group. Each member is a consumer of a name of its own; what it does not settle stays
-/// pending, and is claimed by another when it has been idle for too long.
+/// Streams, read by a consumer group. What a member does not settle stays pending, and is claimed by another when it has
+/// been idle for too long.
 pub(super) struct Streams {
     options: SubscribeOptions,
     keys: Vec<String>,
     dead_letters: String,
-    consumer: String,
+    group: Group,
     /// Which topic is the first to be asked next time, so that a busy one does not keep the others waiting.
     turn: AtomicUsize,
 }
@@ -62,8 +34,8 @@ impl Streams {
         Self {
             keys: config.options.topics.iter().map(|topic| config.key(topic.as_str())).collect(),
             dead_letters: config.key(&config.options.dead_letters),
+            group: Group::new(&config.options.group),
             options: config.options.clone(),
-            consumer: format!("{CONSUMER}{}", Uuid::now_v7().simple()),
             turn: AtomicUsize::new(0),
         }
     }
@@ -93,7 +65,7 @@ impl Streams {
         wait: Option<Duration>,
     ) -> RedisResult<Vec<Item>> {
         let mut read = cmd("XREADGROUP");
-        read.arg("GROUP").arg(&self.options.group).arg(&self.consumer).arg("COUNT").arg(count);
+        read.arg("GROUP").arg(&self.group.name).arg(&self.group.consumer).arg("COUNT").arg(count);
         if let Some(wait) = wait {
             // Never 0, which would be for ever.
             read.arg("BLOCK").arg(millis(wait).max(1));
@@ -120,7 +92,7 @@ impl Streams {
     ) -> RedisResult<Vec<Option<u32>>> {
         let mut pipeline = redis::pipe();
         for entry in entries {
-            pipeline.cmd("XPENDING").arg(&self.keys[topic]).arg(&self.options.group);
+            pipeline.cmd("XPENDING").arg(&self.keys[topic]).arg(&self.group.name);
             pipeline.arg(&entry.id).arg(&entry.id).arg(1);
         }
         let counts: Vec<StreamPendingCountReply> = pipeline.query_async(client).await?;
@@ -143,64 +115,6 @@ impl Streams {
         let pairs = entries.into_iter().zip(attempts);
         Ok(pairs.map(|(entry, attempt)| self.item(topic, entry, attempt)).collect())
     }
-
-    async fn keep_topic(
-        &self,
-        client: &mut MultiplexedConnection,
-        topic: usize,
-        ids: &[&str],
-    ) -> RedisResult<u64> {
-        let mut keep = cmd("EVAL");
-        keep.arg(KEEP).arg(1).arg(&self.keys[topic]).arg(&self.options.group).arg(&self.consumer).arg(ids);
-        keep.query_async(client).await
-    }
-
-    async fn forget(
-        &self,
-        client: &mut MultiplexedConnection,
-        key: &str,
-        consumer: &str,
-    ) -> RedisResult<u64> {
-        let mut forget = cmd("EVAL");
-        forget.arg(FORGET).arg(1).arg(key).arg(&self.options.group).arg(consumer);
-        forget.query_async(client).await
-    }
-
-    /// Deletes the consumers of members that ended without a word, one of which each start of a process makes.
-    async fn forget_the_dead(&self, client: &mut MultiplexedConnection, key: &str) -> RedisResult<()> {
-        let mut consumers = cmd("XINFO");
-        consumers.arg("CONSUMERS").arg(key).arg(&self.options.group);
-        // Where this user may not ask, they stay.
-        let Ok(found) = consumers.query_async::<StreamInfoConsumersReply>(client).await else {
-            return Ok(());
-        };
-        let dead = |consumer: &StreamInfoConsumer| {
-            let silent = u64::try_from(consumer.idle).unwrap_or(u64::MAX) > millis(FORGOTTEN);
-            silent && consumer.pending == 0 && consumer.name.starts_with(CONSUMER)
-        };
-        for consumer in found.consumers.into_iter().filter(dead) {
-            self.forget(client, key, &consumer.name).await?;
-        }
-        Ok(())
-    }
-
-    async fn hand_back_topic(&self, client: &mut MultiplexedConnection, topic: usize) -> RedisResult<()> {
-        let (key, group) = (&self.keys[topic], &self.options.group);
-        let mut start = "-".to_owned();
-        loop {
-            let mut pending = cmd("XPENDING");
-            pending.arg(key).arg(group).arg(&start).arg("+").arg(PAGE).arg(&self.consumer);
-            let pending: StreamPendingCountReply = pending.query_async(client).await?;
-            let ids: Vec<&str> = pending.ids.iter().map(|pending| pending.id.as_str()).collect();
-            let Some(last) = ids.last() else { break };
-            let mut claim = cmd("XCLAIM");
-            claim.arg(key).arg(group).arg(&self.consumer).arg(0).arg(&ids);
-            claim.arg("IDLE").arg(millis(FOR_AGES)).arg("JUSTID");
-            let _: Value = claim.query_async(client).await?;
-            start = format!("({last}");
-        }
-        self.forget(client, key, &self.consumer).await.map(drop)
-    }
 }
 
 #[async_trait]
@@ -211,14 +125,7 @@ impl Source for Streams {
 
     async fn prepare(&self, client: &mut MultiplexedConnection) -> RedisResult<()> {
         for key in &self.keys {
-            let mut create = cmd("XGROUP");
-            // From the first entry: what was published before the group existed is for it, too.
-            create.arg("CREATE").arg(key).arg(&self.options.group).arg("0").arg("MKSTREAM");
-            match create.query_async::<Value>(client).await {
-                Err(error) if error.code() != Some("BUSYGROUP") => return Err(error),
-                _ => {}
-            }
-            self.forget_the_dead(client, key).await?;
+            self.group.create(client, key).await?;
         }
         Ok(())
     }
@@ -240,14 +147,14 @@ impl Source for Streams {
     }
 
     async fn keep(&self, client: &mut MultiplexedConnection, waiting: &[Token]) -> RedisResult<()> {
-        for topic in 0..self.keys.len() {
+        for (topic, key) in self.keys.iter().enumerate() {
             let of_topic = waiting.iter().filter_map(|token| match token {
                 Token::Entry { topic: other, id } if *other == topic => Some(id.as_str()),
                 _ => None,
             });
             let ids: Vec<&str> = of_topic.collect();
             for page in ids.chunks(PAGE) {
-                self.keep_topic(client, topic, page).await?;
+                self.group.keep(client, key, page).await?;
             }
         }
         Ok(())
@@ -260,12 +167,12 @@ impl Source for Streams {
             let mut start = "0-0".to_owned();
             while items.len() < room {
                 let mut claim = cmd("XAUTOCLAIM");
-                claim.arg(key).arg(&self.options.group).arg(&self.consumer);
+                claim.arg(key).arg(&self.group.name).arg(&self.group.consumer);
                 claim.arg(millis(self.options.redeliver_after)).arg(&start);
                 claim.arg("COUNT").arg((room - items.len()).min(PAGE));
                 let claimed: StreamAutoClaimReply = claim.query_async(client).await?;
                 if !claimed.deleted_ids.is_empty() {
-                    let (count, group) = (claimed.deleted_ids.len(), &self.options.group);
+                    let (count, group) = (claimed.deleted_ids.len(), &self.group.name);
                     tracing::warn!("{count} entries of {key:?} were trimmed before {group} settled them");
                 }
                 items.extend(self.items(client, topic, claimed.claimed).await?);
@@ -281,7 +188,7 @@ impl Source for Streams {
     async fn again(&self, client: &mut MultiplexedConnection, token: &Token) -> RedisResult<Option<Item>> {
         let Token::Entry { topic, id } = token else { return Ok(None) };
         let mut claim = cmd("XCLAIM");
-        claim.arg(&self.keys[*topic]).arg(&self.options.group).arg(&self.consumer).arg(0).arg(id);
+        claim.arg(&self.keys[*topic]).arg(&self.group.name).arg(&self.group.consumer).arg(0).arg(id);
         let claimed: StreamClaimReply = claim.query_async(client).await?;
         Ok(self.items(client, *topic, claimed.ids).await?.pop())
     }
@@ -289,7 +196,7 @@ impl Source for Streams {
     async fn ack(&self, client: &mut MultiplexedConnection, token: &Token) -> RedisResult<bool> {
         let Token::Entry { topic, id } = token else { return Ok(false) };
         let mut ack = cmd("XACK");
-        ack.arg(&self.keys[*topic]).arg(&self.options.group).arg(id);
+        ack.arg(&self.keys[*topic]).arg(&self.group.name).arg(id);
         // Where it was not pending any more, somebody has settled it, which is what was wanted.
         ack.query_async::<Value>(client).await.map(|_| true)
     }
@@ -305,34 +212,35 @@ impl Source for Streams {
         let mut range = cmd("XRANGE");
         // From the stream itself, so that nobody has to keep a second copy of every payload for this.
         let found: StreamRangeReply = range.arg(key).arg(id).arg(id).query_async(client).await?;
-        let mut both = redis::pipe();
-        both.atomic();
+        let reason = dead_reason(reason);
         if let Some(entry) = found.ids.into_iter().next() {
-            both.cmd("XADD").arg(&self.dead_letters).arg("*");
+            let mut add = cmd("XADD");
+            add.arg(&self.dead_letters).arg("*");
             for (field, value) in entry.map {
-                both.arg(field).arg(redis::from_redis_value::<Vec<u8>>(value)?);
+                // Of an earlier death, if these are dead letters that are read again.
+                if ![DEAD_REASON_HEADER, DEAD_GROUP_HEADER, DEAD_TOPIC_HEADER].contains(&&*field) {
+                    add.arg(field).arg(redis::from_redis_value::<Vec<u8>>(value)?);
+                }
             }
-            both.arg(DEAD_REASON_HEADER).arg(dead_reason(reason));
-            both.arg(DEAD_GROUP_HEADER).arg(&self.options.group);
-            both.arg(DEAD_TOPIC_HEADER).arg(self.options.topics[*topic].as_str());
+            add.arg(DEAD_REASON_HEADER).arg(reason);
+            add.arg(DEAD_GROUP_HEADER).arg(&self.group.name);
+            add.arg(DEAD_TOPIC_HEADER).arg(self.options.topics[*topic].as_str());
+            // Not in one transaction with what follows: that would be carried out also if this is refused.
+            add.query_async::<Value>(client).await?;
         } else {
-            tracing::warn!(
-                "entry {id} of {key:?} was trimmed before it could be given up: {}",
-                dead_reason(reason)
-            );
+            tracing::warn!("entry {id} of {key:?} was trimmed before it could be given up: {reason}");
         }
-        both.cmd("XACK").arg(key).arg(&self.options.group).arg(id);
-        both.query_async::<Value>(client).await.map(|_| true)
+        self.ack(client, token).await
     }
 
     async fn extend(&self, client: &mut MultiplexedConnection, token: &Token) -> RedisResult<bool> {
         let Token::Entry { topic, id } = token else { return Ok(false) };
-        Ok(self.keep_topic(client, *topic, &[id]).await? == 1)
+        Ok(self.group.keep(client, &self.keys[*topic], &[id]).await? == 1)
     }
 
     async fn hand_back(&self, client: &mut MultiplexedConnection) -> RedisResult<()> {
-        for topic in 0..self.keys.len() {
-            match self.hand_back_topic(client, topic).await {
+        for key in &self.keys {
+            match self.group.leave(client, key).await {
                 // Somebody has deleted the stream, and there is nothing to give back.
                 Err(error) if error.code() == Some("NOGROUP") => {}
                 done => done?,

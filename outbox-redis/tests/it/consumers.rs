@@ -279,3 +279,60 @@ async fn a_silent_network_is_noticed_and_survived() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn a_full_server_can_be_emptied() {
+    for mode in ["stream", "list"] {
+        on_a_server(&[], async |_server, url| {
+            let mut admin = client(&url).await.unwrap();
+            let mut first = member(&url, &format!("&mode={mode}")).await;
+            publish(&url, mode, "t", 20).await;
+            take(&mut first, 2).await;
+            order(&mut admin, "CONFIG SET maxmemory 1").await;
+            let handed_back = next(&mut first).await;
+            handed_back.nack(Duration::ZERO).await.unwrap();
+            let mut found = take(&mut first, 10).await;
+            // Another one, to whom the rest is left.
+            first.close(PATIENCE).await.unwrap();
+            let mut second = member(&url, &format!("&mode={mode}")).await;
+            found.extend(take(&mut second, 8).await);
+            found.sort();
+            let mut expected: Vec<String> = (2..20).map(|n| format!("m{n}")).collect();
+            expected.sort();
+            assert_eq!(found, expected);
+            silent(&mut second).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_dead_letters_refuse_is_not_gone() {
+    for mode in ["stream", "list"] {
+        on_a_server(&[], async |_server, url| {
+            let mut admin = client(&url).await.unwrap();
+            let mut reader = member(&url, &format!("&mode={mode}")).await;
+            publish(&url, mode, "t", 1).await;
+            order(&mut admin, "SET g.dead x").await;
+            let error = next(&mut reader).await.dead_letter("poison").await.unwrap_err();
+            assert_eq!(error.kind(), SubscribeErrorKind::Refused, "{error}");
+            reader.close(PATIENCE).await.unwrap();
+            let mut second = member(&url, &format!("&mode={mode}")).await;
+            order(&mut admin, "DEL g.dead").await;
+            let again = next(&mut second).await;
+            assert_eq!((payload(&again), again.attempt()), ("m0".to_owned(), Some(2)));
+            again.dead_letter("poison").await.unwrap();
+            silent(&mut second).await;
+            // They can be read like any other topic, and given up once more.
+            let dead = format!("{url}?group=undertaker&topics=g.dead&mode={mode}");
+            let mut undertaker = RedisSubscription::connect(&dead).await.unwrap();
+            let delivery = next(&mut undertaker).await;
+            assert_eq!(payload(&delivery), "m0");
+            delivery.dead_letter("still").await.unwrap();
+            let twice = format!("{url}?group=x&topics=undertaker.dead&mode={mode}");
+            let mut twice = RedisSubscription::connect(&twice).await.unwrap();
+            assert_eq!(take(&mut twice, 1).await, ["m0"]);
+        })
+        .await;
+    }
+}
