@@ -122,6 +122,9 @@ impl KafkaTransport {
 impl Transport for KafkaTransport {
     fn capabilities(&self) -> TransportCapabilities {
         TransportCapabilities::new("kafka")
+            .durability(
+                "`replication.factor=3`, `min.insync.replicas=2`, `unclean.leader.election.enable=false`",
+            )
             .pipelined_order(self.config.gapless)
             .max_batch(Self::MAX_BATCH.min(self.config.max_in_flight))
             .max_in_flight(self.config.max_in_flight)

@@ -46,7 +46,7 @@ fn an_unknown_scheme_names_what_is_known() {
         .fails(2, &format!("the scheme `oracle` of the store URL is not known; {known}"));
     shell.on_store(&["relay", "--transport", "pigeon://u:c4nary@h"]).fails(
         2,
-        "the scheme `pigeon` of the transport URL is not known; known are nats, tls, memory, stdout",
+        "the scheme `pigeon` of the transport URL is not known; known are kafka, amqp, amqps, nats, tls, redis, rediss, memory, stdout",
     );
 }
 

@@ -7,6 +7,7 @@ mod shell;
 mod bad_input;
 mod configuration;
 mod dead;
+mod doctor;
 mod relay;
 mod schema;
 mod status;

@@ -116,6 +116,13 @@ impl Ran {
         self
     }
 
+    /// Ends with this code, whatever it says.
+    #[track_caller]
+    pub(crate) fn ends_with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}{}", self.stdout, self.stderr);
+        self
+    }
+
     /// Ends with this code, and says nothing but this error.
     #[track_caller]
     pub(crate) fn fails(self, code: i32, error: &str) {
