@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod benches;
+mod broker;
 mod database;
 mod machine;
 mod ours;
@@ -17,7 +18,7 @@ use outbox_sqlx::Backend;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use benches::{cold_plan, drain, held_snapshot};
+use benches::{cold_plan, drain, held_snapshot, publish};
 use database::Database;
 use database::mysql::MySqlDatabase;
 use database::postgres::PostgresDatabase;
@@ -35,13 +36,16 @@ struct Cli {
     /// Writes the figures to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only the bench with this name: drain, held-snapshot, cold-plan
+    /// Only the bench with this name: drain, held-snapshot, cold-plan, publish
     #[arg(long, default_value = "")]
     bench: String,
     /// Only stores whose name contains this: postgres, mariadb, sqlite
     #[arg(long, default_value = "")]
     store: String,
-    /// Messages per round of drain and cold-plan
+    /// Only brokers whose name contains this: kafka, amqp, nats, redis
+    #[arg(long, default_value = "")]
+    transport: String,
+    /// Messages per round of drain and cold-plan; a quarter of it per round of publish
     #[arg(long)]
     messages: Option<u32>,
     /// Text headers per message
@@ -95,6 +99,10 @@ async fn main() -> Result<()> {
     }
     store::<MySqlDatabase>(&cli, &[drain::NAME], &workload, &mut machine, &mut report).await?;
     store::<SqliteDatabase>(&cli, &[drain::NAME], &workload, &mut machine, &mut report).await?;
+
+    if publish::NAME.contains(&cli.bench) && cli.store.is_empty() {
+        publish::run(&workload, &cli.transport, &mut report).await.context(publish::NAME)?;
+    }
 
     machine.print();
     report.print();

@@ -3,3 +3,4 @@
 pub(crate) mod cold_plan;
 pub(crate) mod drain;
 pub(crate) mod held_snapshot;
+pub(crate) mod publish;
