@@ -160,3 +160,12 @@ pub(crate) async fn run_to_end(
         Err(panicked) => resume_unwind(panicked.into_panic()),
     }
 }
+
+/// What only some brokers have. A case that can't be carried out must be seen.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub(crate) fn offered<T>(what: &str, thing: Option<T>) -> Option<T> {
+    if thing.is_none() {
+        eprintln!("skipped: this adapter has no {what}");
+    }
+    thing
+}

@@ -25,7 +25,7 @@ pub mod tls;
 pub use fixture::{FixtureTransaction, RawRow, StoreFixture, run_case, started};
 pub use proxy::Proxy;
 
-use fixture::{case_runtime, run_to_end};
+use fixture::{case_runtime, offered, run_to_end};
 
 /// Expands to one test per case, in a module per topic.
 #[doc(hidden)]

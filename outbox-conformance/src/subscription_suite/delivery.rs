@@ -12,6 +12,7 @@ use super::SubscriptionFixture;
 use super::receiving::{
     PATIENCE, close, ids, member, message, messages, next, options, silent, sorted, take, take_all,
 };
+use crate::offered;
 
 /// Key, headers, attributes and payload arrive as they were published.
 pub async fn every_field_arrives_unchanged<F: SubscriptionFixture>(fixture: Arc<F>) {
@@ -152,7 +153,7 @@ pub async fn no_more_than_prefetch_is_handed_out<F: SubscriptionFixture>(fixture
 
 /// A topic that does not exist is said to be missing, by the check and by `next`, and is read once it is there.
 pub async fn a_missing_topic_is_named<F: SubscriptionFixture>(fixture: Arc<F>) {
-    let Some(missing) = fixture.missing_topic() else {
+    let Some(missing) = offered("topic that can be missing", fixture.missing_topic()) else {
         return;
     };
     let mut wrong = options(&*fixture, "missing");

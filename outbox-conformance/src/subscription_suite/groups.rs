@@ -7,11 +7,12 @@ use tokio::sync::mpsc;
 
 use super::SubscriptionFixture;
 use super::receiving::{close, ids, member, message, messages, next, silent, sorted, take, take_all};
+use crate::offered;
 
 /// Each group gets every message.
 pub async fn every_group_gets_every_message<F: SubscriptionFixture>(fixture: Arc<F>) {
     let mut first = member(&*fixture, "one").await;
-    if !first.capabilities().fan_out {
+    if offered("groups that each get everything", first.capabilities().fan_out.then_some(())).is_none() {
         close(first).await;
         return;
     }

@@ -11,6 +11,7 @@ use super::receiving::{
     PATIENCE, close, ids, member, message, messages, next, options, silent, sorted, take, take_all,
 };
 use super::{GivenUp, SubscriptionFixture};
+use crate::offered;
 
 /// What was acknowledged does not come again, not to the next member either.
 pub async fn an_acknowledged_message_does_not_come_again<F: SubscriptionFixture>(fixture: Arc<F>) {
@@ -102,7 +103,7 @@ pub async fn a_message_that_is_handed_back_comes_again_after_its_delay<F: Subscr
 /// Each time a message is handed out is counted, also over members.
 pub async fn deliveries_are_counted<F: SubscriptionFixture>(fixture: Arc<F>) {
     let mut reader = member(&*fixture, "counted").await;
-    if !reader.capabilities().counts_deliveries {
+    if offered("count of deliveries", reader.capabilities().counts_deliveries.then_some(())).is_none() {
         close(reader).await;
         return;
     }
@@ -208,7 +209,7 @@ pub async fn nothing_is_received_after_close<F: SubscriptionFixture>(fixture: Ar
 /// No password in any text: not in `Debug`, not in an error, not in what caused it.
 pub async fn secrets_are_never_shown<F: SubscriptionFixture>(_fixture: Arc<F>) {
     const CANARY: &str = "c4nary-0f-the-mine";
-    let Some((mut reader, mut texts)) = F::with_secret(CANARY) else {
+    let Some((mut reader, mut texts)) = offered("password", F::with_secret(CANARY)) else {
         return;
     };
     let next = timeout(PATIENCE, reader.next()).await.expect("an address where nobody answers is an error");

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use outbox_core::{PublishError, PublishErrorKind, Transport};
 
 use super::TransportFixture;
-use super::publishing::{all_confirmed, offered, text};
+use super::publishing::{all_confirmed, text};
+use crate::offered;
 use crate::tls::{Certificates, ServerName, TlsAddress, TlsPort, TlsProxy};
 
 /// A server whose certificate is signed by the authority and is for its name is used.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use outbox_core::{OutboxMessage, PublishError};
 
 use super::TransportFixture;
-use super::publishing::{all_confirmed, batches, is_outage, offered, text, texts};
+use super::publishing::{all_confirmed, batches, is_outage, text, texts};
+use crate::offered;
 
 /// A broker that takes messages passes, as often as it is asked, and nothing is published by it.
 pub async fn a_healthy_broker_passes_the_check<F: TransportFixture>(fixture: Arc<F>) {

@@ -14,15 +14,6 @@ pub(super) type PublishResult = Result<(), PublishError>;
 /// How much later than promised a call may return on a busy machine.
 pub(super) const MARGIN: Duration = Duration::from_secs(3);
 
-/// What only some brokers have. A case that can't be carried out must be seen.
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-pub(super) fn offered<T>(what: &str, thing: Option<T>) -> Option<T> {
-    if thing.is_none() {
-        eprintln!("skipped: this transport has no {what}");
-    }
-    thing
-}
-
 pub(super) fn text(topic: &str, payload: impl Into<String>) -> OutboxMessage {
     builder(topic, payload).build().unwrap()
 }

@@ -6,8 +6,9 @@ use outbox_core::{MessageId, OrderingKey, OutboxMessage, PublishErrorKind, Store
 
 use super::TransportFixture;
 use super::publishing::{
-    all_confirmed, builder, holds_exactly, kind, large, offered, publish_all, raw_headers, stored, text,
+    all_confirmed, builder, holds_exactly, kind, large, publish_all, raw_headers, stored, text,
 };
+use crate::offered;
 
 /// A topic without stream, queue or exchange is a failure that a later try can mend: nothing is dead, and the same
 /// messages are delivered once somebody has made what was missing.

@@ -10,8 +10,9 @@ use outbox_core::{OutboxMessage, PublishErrorKind, Transport};
 
 use super::TransportFixture;
 use super::publishing::{
-    all_confirmed, batches, builder, holds_exactly, is_outage, kind, large, offered, publish_all, text, texts,
+    all_confirmed, batches, builder, holds_exactly, is_outage, kind, large, publish_all, text, texts,
 };
+use crate::offered;
 
 /// No message, no result, nothing published.
 pub async fn an_empty_batch_publishes_nothing<F: TransportFixture>(fixture: Arc<F>) {
