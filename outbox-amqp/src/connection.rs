@@ -72,7 +72,7 @@ impl Connection {
         usize::try_from(self.client.configuration().frame_max()).unwrap_or(usize::MAX)
     }
 
-    /// Version and product, as the broker tells.
+    /// The client, for channels that need not confirm.
     pub(crate) fn client(&self) -> &lapin::Connection {
         &self.client
     }

@@ -36,6 +36,8 @@
 //! and returned messages are told apart by their id. (The client hands a returned message to whichever confirmation comes
 //! next, so one alone says nothing.)
 //!
+//! With `tls_ca` the certificates of that file are trusted beside those of the system: the client adds them.
+//!
 //! RabbitMQ drops no second copies. Consumers need an inbox.
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,6 @@
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+#[cfg(feature = "subscription")]
+use lapin::options::QueueBindOptions;
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind, Queue};
 
@@ -32,6 +34,7 @@ pub(crate) async fn find_queue(channel: &Channel, name: &str) -> lapin::Result<Q
     channel.queue_declare(name.into(), passive, FieldTable::default()).await
 }
 
+#[cfg(feature = "subscription")]
 pub(crate) async fn bind(channel: &Channel, queue: &str, exchange: &str, topic: &str) -> lapin::Result<()> {
     let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
     channel.queue_bind(queue.into(), exchange.into(), topic.into(), options, arguments).await

@@ -1,14 +1,12 @@
 use std::fmt;
-use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lapin::Channel;
 use outbox_core::{
-    BrokerConfigError, Finding, OutboxMessage, PublishError, PublishErrorKind, Topic, Transport,
-    TransportCapabilities,
+    BrokerConfigError, Finding, OutboxMessage, PublishError, Topic, Transport, TransportCapabilities,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -235,10 +233,6 @@ impl Transport for AmqpTransport {
             return Err(publish_error(Failure::Closed));
         }
         match timeout(self.config.publish_timeout, self.look()).await {
-            // Nothing was sent that could be unknown.
-            Ok(Err(error)) if error.kind() == PublishErrorKind::Unknown => {
-                Err(PublishError::unavailable(error.to_string()))
-            }
             Ok(result) => result,
             Err(_) => Err(publish_error(Failure::CheckTimedOut)),
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use lapin::types::AMQPValue;
 use outbox_core::{
@@ -126,18 +127,17 @@ impl AmqpSubscription {
         error
     }
 
-    fn delivery(&self, session: &Session, delivery: lapin::message::Delivery) -> Delivery {
+    fn delivery(&self, session: &Session, mut delivery: lapin::message::Delivery) -> Delivery {
         let attempt = attempt(&delivery);
         // The queue of one topic may be read by the default exchange, or a binding may rename it; what the message was
         // published with is its topic.
         let topic = delivery.routing_key.as_str();
-        let message = decode(topic, &delivery.properties, delivery.data.clone());
-        let message = message.map_err(|error| Undecodable {
-            topic: topic.to_owned(),
-            error,
-            payload: delivery.data.clone().into(),
-        });
-        let receipt = AmqpReceipt::new(&self.config, session, delivery);
+        // Shared by the message and its receipt, which may have to bury it.
+        let payload = Bytes::from(std::mem::take(&mut delivery.data));
+        let message = decode(topic, &delivery.properties, payload.clone());
+        let message =
+            message.map_err(|error| Undecodable { topic: topic.to_owned(), error, payload: payload.clone() });
+        let receipt = AmqpReceipt::new(&self.config, session, delivery, payload);
         Delivery::new(message, attempt, Box::new(receipt))
     }
 }

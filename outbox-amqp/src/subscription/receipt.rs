@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicPublishOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Acker, BasicProperties, Channel, Confirmation};
@@ -23,7 +24,7 @@ pub(super) struct AmqpReceipt {
     topic: String,
     properties: BasicProperties,
     /// Of the delivery, for the dead letters.
-    payload: Vec<u8>,
+    payload: Bytes,
 }
 
 impl AmqpReceipt {
@@ -31,6 +32,7 @@ impl AmqpReceipt {
         config: &Arc<AmqpSubscriptionConfig>,
         session: &Session,
         delivery: lapin::message::Delivery,
+        payload: Bytes,
     ) -> Self {
         Self {
             config: Arc::clone(config),
@@ -39,7 +41,7 @@ impl AmqpReceipt {
             acker: delivery.acker,
             topic: delivery.routing_key.as_str().to_owned(),
             properties: delivery.properties,
-            payload: delivery.data,
+            payload,
         }
     }
 

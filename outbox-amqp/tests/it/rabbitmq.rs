@@ -209,7 +209,7 @@ async fn what_is_missing_is_declared_if_asked_for_and_what_exists_is_left_alone(
 }
 
 #[tokio::test]
-async fn an_alarm_is_seen_and_nothing_arrives_late() {
+async fn an_alarm_is_seen_and_publishing_resumes_after_it() {
     on_a_node(async |server, url| {
         let (_connection, channel) = client(&url).await.unwrap();
         queue(&channel, "t", FieldTable::default()).await;

@@ -1,4 +1,5 @@
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lapin::BasicProperties;
@@ -8,6 +9,8 @@ use outbox_conformance::servers::Server;
 use outbox_conformance::subscription_suite::{GivenUp, SubscriptionFixture};
 use outbox_conformance::transport_suite::BrokerProcess;
 use outbox_core::{OutboxMessage, SubscribeOptions, Subscription, Transport};
+
+use tokio::time::{Instant, sleep};
 
 use crate::fixture::{client, delete, exchange, shared_url, unique, url_of};
 
@@ -77,14 +80,16 @@ impl SubscriptionFixture for AmqpFixture {
 
     async fn publish(&self, messages: &[OutboxMessage]) {
         for batch in messages.chunks(100) {
-            // After a restart, as a relay would.
-            for _ in 0..50 {
+            // Right after a restart it takes a moment, as for a relay.
+            let deadline = Instant::now() + Duration::from_secs(30);
+            loop {
                 let results = self.transport.publish(batch).await;
                 if results.iter().all(Result::is_ok) {
                     break;
                 }
+                assert!(Instant::now() < deadline, "still failing: {results:?}");
                 self.transport.reset().await;
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
             }
         }
     }
