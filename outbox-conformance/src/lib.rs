@@ -16,6 +16,7 @@
 mod fixture;
 pub mod store_suite;
 pub mod subscription_suite;
+pub mod transaction_suite;
 pub mod transport_suite;
 
 mod proxy;

@@ -34,6 +34,8 @@ mod message_error;
 mod ordering_key;
 mod topic;
 
+mod event;
+mod transaction;
 mod writer;
 
 mod admin;
@@ -66,6 +68,7 @@ pub use envelope::{
     AGGREGATE_TYPE_HEADER, DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, DecodeError, Envelope,
     EnvelopeMode, EnvelopeNames, HeaderName, Incoming, KEY_HEADER, SCHEMA_VERSION_HEADER, dead_reason,
 };
+pub use event::{Event, EventCodec, Json};
 pub use finding::{Finding, Severity};
 pub use headers::{Headers, RESERVED_HEADER_PREFIXES, is_reserved_header};
 pub use id::MessageId;
@@ -89,6 +92,7 @@ pub use subscription::{
     Delivery, Receipt, SubscribeOptions, Subscription, SubscriptionCapabilities, Undecodable,
 };
 pub use topic::{Topic, TopicFilter, TopicPattern};
+pub use transaction::{AsyncWork, Isolation, TransactionError, TransactionPolicy};
 pub use transport::{Transport, TransportCapabilities};
 pub use wakeup::Wakeup;
 pub use writer::{BlockingOutboxWriter, OutboxWriter};

@@ -67,6 +67,9 @@ pub enum MessageError {
     /// The payload could not be serialized.
     #[error("the payload can't be serialized as JSON: {0}")]
     Serialize(#[source] serde_json::Error),
+    /// The payload of an event could not be encoded.
+    #[error("the payload can't be encoded: {0}")]
+    Encode(#[source] crate::BoxError),
     /// Stored headers are not a JSON object of strings.
     #[error("headers are not a JSON object of strings: {0}")]
     MalformedHeaders(#[source] serde_json::Error),
@@ -91,7 +94,7 @@ impl MessageError {
             | Self::TooManyHeaders { .. }
             | Self::DuplicateHeader { .. }
             | Self::MalformedHeaders(_) => "headers",
-            Self::Serialize(_) => "payload",
+            Self::Serialize(_) | Self::Encode(_) => "payload",
             Self::InvalidId { .. } => "id",
         }
     }

@@ -13,6 +13,7 @@ mod statement;
 mod migrations;
 
 mod insert;
+mod transaction;
 
 mod driver;
 mod store;
@@ -46,6 +47,7 @@ pub use migrations::{MigrationScript, Migrations};
 pub use names::{NameError, Table, TableNames};
 pub use statement::{Statement, Value};
 pub use store::SqlStore;
+pub use transaction::TransactionStatements;
 
 #[cfg(test)]
 mod recorded;

@@ -33,6 +33,10 @@ pub trait Backend: Database<Arguments: IntoArguments<Self>> + HasStatementCache 
     /// the server does not answer; sqlx 0.9.0 leaves Nagle's algorithm on, and so the next statement waits for 40 ms.
     const KEEPS_STATEMENTS: bool = false;
 
+    /// Whether the connection of a transaction that was dropped is closed instead of rolled back: sqlx can't tell what is
+    /// left of an answer that was cut off from the next one, and the session was changed for the transaction.
+    const CLOSES_UNFINISHED: bool = false;
+
     /// Binds values.
     fn arguments(values: Vec<Value<'_>>) -> Result<Self::Arguments, BoxDynError>;
 

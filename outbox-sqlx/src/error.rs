@@ -1,3 +1,5 @@
+use std::error::Error;
+
 use outbox_core::{StoreError, StoreErrorKind};
 use sqlx::error::DatabaseError;
 
@@ -54,24 +56,82 @@ fn kind(error: &sqlx::Error) -> StoreErrorKind {
     }
 }
 
-fn database_kind(error: &dyn DatabaseError) -> StoreErrorKind {
+/// Whether an error, or what caused it, is a conflict: by it the database says that the transaction was not wrong, only
+/// unlucky, and that a fresh attempt may succeed. A serialization failure, a deadlock, a lock that was not granted in time,
+/// a busy SQLite.
+#[must_use]
+pub fn is_conflict(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(sqlx::Error::Database(error)) = error.downcast_ref::<sqlx::Error>() {
+            return match native(&**error) {
+                Native::Postgres(code) => matches!(code, "40001" | "40P01" | "55P03"),
+                Native::MySql(number) => matches!(number, 1213 | 1205 | 1020 | 3572),
+                Native::Sqlite(code) => matches!(code & 0xff, 5 | 6),
+                Native::Other => false,
+            };
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Whether the error says that the transaction in which it happened had been ended by the database before.
+pub(crate) fn has_ended(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    match native(&**error) {
+        Native::Postgres(code) => code == "25P02",
+        // No such savepoint.
+        Native::MySql(number) => number == 1305,
+        Native::Sqlite(_) => error.message().starts_with("no such savepoint"),
+        Native::Other => false,
+    }
+}
+
+/// Whether the connection is gone, and with it the answer.
+pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
+    kind(error) == StoreErrorKind::Unavailable
+}
+
+/// How a database itself numbers its errors.
+enum Native<'a> {
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "not compiled in"))]
+    Postgres(&'a str),
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "not compiled in"))]
+    MySql(u16),
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "not compiled in"))]
+    Sqlite(i32),
+    Other,
+}
+
+fn native(error: &dyn DatabaseError) -> Native<'_> {
     #[cfg(feature = "postgres")]
     if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-        return postgres_kind(error.code());
+        return Native::Postgres(error.code());
     }
     #[cfg(feature = "mysql")]
     if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
-        return mysql_kind(error.number());
+        return Native::MySql(error.number());
     }
     #[cfg(feature = "sqlite")]
     if let Some(error) = error.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
-        return sqlite_kind(error);
+        return Native::Sqlite(error.code().and_then(|code| code.parse().ok()).unwrap_or(0));
     }
     let _ = error;
-    StoreErrorKind::Other
+    Native::Other
 }
 
-#[cfg(feature = "postgres")]
+fn database_kind(error: &dyn DatabaseError) -> StoreErrorKind {
+    match native(error) {
+        Native::Postgres(code) => postgres_kind(code),
+        Native::MySql(number) => mysql_kind(number),
+        Native::Sqlite(code) => sqlite_kind(code, error.message()),
+        Native::Other => StoreErrorKind::Other,
+    }
+}
+
 fn postgres_kind(sqlstate: &str) -> StoreErrorKind {
     match sqlstate {
         // Serialization failure, deadlock, lock not available, statement time-out.
@@ -87,7 +147,6 @@ fn postgres_kind(sqlstate: &str) -> StoreErrorKind {
     }
 }
 
-#[cfg(feature = "mysql")]
 fn mysql_kind(number: u16) -> StoreErrorKind {
     match number {
         // Deadlock, lock wait time-out, record changed since the snapshot, lock not available at once, statement time-out.
@@ -100,10 +159,7 @@ fn mysql_kind(number: u16) -> StoreErrorKind {
     }
 }
 
-#[cfg(feature = "sqlite")]
-fn sqlite_kind(error: &sqlx::sqlite::SqliteError) -> StoreErrorKind {
-    let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(0);
-    let message = error.message();
+fn sqlite_kind(code: i32, message: &str) -> StoreErrorKind {
     // The low byte is the primary code, the rest tells its variants apart.
     match code & 0xff {
         // Busy, locked.
@@ -134,7 +190,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "postgres")]
     fn sqlstates_have_their_kind() {
         let cases = [
             ("40001", StoreErrorKind::Conflict),
@@ -152,7 +207,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "mysql")]
     fn error_numbers_have_their_kind() {
         let cases = [
             (1213, StoreErrorKind::Conflict),

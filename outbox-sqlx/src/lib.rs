@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod store;
+mod transaction;
 mod writer;
 
 mod backend;
@@ -47,6 +48,7 @@ mod sqlite;
 
 pub use backend::Backend;
 pub use driver::SqlxDriver;
+pub use error::is_conflict;
 #[cfg(feature = "mysql")]
 pub use mysql::{MySqlStore, MySqlWriter};
 #[cfg(feature = "postgres")]
@@ -54,4 +56,8 @@ pub use postgres::{PostgresNotifier, PostgresStore, PostgresWakeup, PostgresWrit
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteStore, SqliteWriter};
 pub use store::SqlxStore;
+pub use transaction::OutboxTransaction;
 pub use writer::SqlxWriter;
+
+/// Why a transaction with messages was not committed.
+pub type TransactionError = outbox_core::TransactionError<sqlx::Error>;

@@ -1,7 +1,9 @@
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
-use outbox_core::{OutboxMessage, OutboxWriter};
+use outbox_core::{Event, OutboxMessage, OutboxWriter};
 use outbox_sql::{InsertStatements, TableNames};
 
 use crate::Backend;
@@ -10,11 +12,14 @@ use crate::query::query;
 /// Writes messages to the outbox, through the connection that holds the caller's open transaction.
 ///
 /// Use it by its names [`crate::PostgresWriter`], [`crate::MySqlWriter`] and [`crate::SqliteWriter`].
-#[derive(Debug)]
 pub struct SqlxWriter<DB: Backend> {
     statements: InsertStatements,
+    after_commit: Option<Arc<AfterCommit>>,
     database: PhantomData<fn() -> DB>,
 }
+
+/// What wakes the relay.
+type AfterCommit = dyn Fn() + Send + Sync;
 
 impl<DB: Backend> SqlxWriter<DB> {
     /// Writes to the table with the default name.
@@ -26,7 +31,39 @@ impl<DB: Backend> SqlxWriter<DB> {
     /// Writes to a table with another name.
     #[must_use]
     pub fn with_names(names: &TableNames) -> Self {
-        Self { statements: InsertStatements::new(DB::DIALECT, names), database: PhantomData }
+        Self {
+            statements: InsertStatements::new(DB::DIALECT, names),
+            after_commit: None,
+            database: PhantomData,
+        }
+    }
+
+    /// Calls `hook` after each commit of an [`OutboxTransaction`](crate::OutboxTransaction) with messages: to wake the
+    /// relay. It must not block. A transaction of sqlx's own does not call it.
+    #[must_use]
+    pub fn after_commit(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.after_commit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Writes one event. With sqlx the connection of a transaction is `&mut *tx`.
+    ///
+    /// # Errors
+    ///
+    /// [`sqlx::Error::Encode`] with a [`MessageError`](outbox_core::MessageError) if it can't be encoded or is out of its
+    /// limits; nothing was sent to the database then. Otherwise as [`SqlxWriter::enqueue`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`SqlxWriter::enqueue`].
+    pub async fn emit<E: Event + ?Sized>(
+        &self,
+        connection: &mut DB::Connection,
+        event: &E,
+    ) -> Result<(), sqlx::Error> {
+        // Before the first await, so that the event need not be `Sync`.
+        let message = OutboxMessage::event(event).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        self.enqueue(connection, &message).await
     }
 
     /// Writes one message. With sqlx the connection of a transaction is `&mut *tx`.
@@ -69,6 +106,19 @@ impl<DB: Backend> SqlxWriter<DB> {
     }
 }
 
+impl<DB: Backend> SqlxWriter<DB> {
+    pub(crate) fn statements(&self) -> &InsertStatements {
+        &self.statements
+    }
+
+    /// A transaction with messages is committed.
+    pub(crate) fn committed(&self) {
+        if let Some(hook) = &self.after_commit {
+            hook();
+        }
+    }
+}
+
 impl<DB: Backend> OutboxWriter<DB::Connection> for SqlxWriter<DB> {
     type Error = sqlx::Error;
 
@@ -89,6 +139,16 @@ impl<DB: Backend> Default for SqlxWriter<DB> {
 
 impl<DB: Backend> Clone for SqlxWriter<DB> {
     fn clone(&self) -> Self {
-        Self { statements: self.statements.clone(), database: PhantomData }
+        Self {
+            statements: self.statements.clone(),
+            after_commit: self.after_commit.clone(),
+            database: PhantomData,
+        }
+    }
+}
+
+impl<DB: Backend> fmt::Debug for SqlxWriter<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlxWriter").field("statements", &self.statements).finish_non_exhaustive()
     }
 }

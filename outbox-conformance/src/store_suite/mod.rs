@@ -3,7 +3,7 @@
 // A suite states what it expects.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
-mod eventually;
+pub(crate) mod eventually;
 mod message;
 mod relay;
 

@@ -13,6 +13,7 @@ use crate::decode::{self, Kind};
 impl Backend for MySql {
     const DIALECT: Dialect = Dialect::MySql;
     const KEEPS_STATEMENTS: bool = true;
+    const CLOSES_UNFINISHED: bool = true;
 
     fn arguments(values: Vec<Value<'_>>) -> Result<MySqlArguments, BoxDynError> {
         let mut arguments = MySqlArguments::default();

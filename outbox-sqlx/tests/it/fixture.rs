@@ -1,8 +1,10 @@
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
 use outbox_core::{
     ClaimRequest, ClaimSource, MessageId, OutboxAdmin, OutboxMessage, OutboxStore, Scope, ShardSet,
@@ -22,6 +24,9 @@ pub(crate) trait TestDatabase: Backend {
 
     /// What turns a text into the type of the column of headers.
     const AS_JSON: &str = "";
+
+    /// Its SQL in the transaction suite.
+    const SQL: &DatabaseSql;
 }
 
 /// A database of its own for each case.
@@ -30,6 +35,8 @@ pub(crate) struct Fixture<DB: TestDatabase> {
     pub(crate) writer: SqlxWriter<DB>,
     /// All shards, all topics.
     pub(crate) scope: Scope,
+    /// How often the hook after a commit was called.
+    pub(crate) commits: Arc<AtomicUsize>,
     store: Arc<SqlxStore<DB>>,
     made: Mutex<Vec<(String, Pool<DB>)>>,
 }
@@ -67,7 +74,12 @@ impl<DB: TestDatabase> StoreFixture for Fixture<DB> {
         let shards = ShardSet::all(u8::try_from(shards).unwrap());
         let scope = Scope { shards, topics: TopicFilter::all() };
         let made = Mutex::new(vec![(name, pool.clone())]);
-        Some(Self { pool, writer: SqlxWriter::new(), scope, store, made })
+        let commits = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&commits);
+        let writer = SqlxWriter::new().after_commit(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        Some(Self { pool, writer, scope, commits, store, made })
     }
 
     fn store(&self) -> Arc<SqlxStore<DB>> {

@@ -6,6 +6,7 @@
 mod explain;
 mod fixture;
 mod send;
+mod transactions;
 mod writer;
 
 #[cfg(feature = "mysql")]

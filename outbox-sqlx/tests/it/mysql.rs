@@ -2,6 +2,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
 use outbox_core::{Fence, LeaseRequest, OutboxStore, Outcome, RelayId, StoreErrorKind};
 use outbox_sqlx::MySqlStore;
@@ -16,6 +17,7 @@ use crate::writer::message;
 type MySqlFixture = Fixture<MySql>;
 
 outbox_conformance::store_suite!(MySqlFixture);
+outbox_conformance::transaction_suite!(MySqlFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::MySqlFixture:
@@ -29,6 +31,7 @@ mod writer {
 }
 
 impl TestDatabase for MySql {
+    const SQL: &DatabaseSql = &DatabaseSql::MYSQL;
     async fn create(name: &str) -> Option<MySqlPool> {
         let mut server = server().await?;
         sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut server).await.unwrap();

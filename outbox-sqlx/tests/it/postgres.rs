@@ -2,6 +2,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
 use outbox_core::{OutboxAdmin, OutboxStore, StoreErrorKind, Wakeup};
 use outbox_sql::TableNames;
@@ -16,6 +17,7 @@ use crate::writer::{ids, message};
 type PostgresFixture = Fixture<Postgres>;
 
 outbox_conformance::store_suite!(PostgresFixture);
+outbox_conformance::transaction_suite!(PostgresFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::PostgresFixture:
@@ -29,6 +31,7 @@ mod writer {
 }
 
 impl TestDatabase for Postgres {
+    const SQL: &DatabaseSql = &DatabaseSql::POSTGRES;
     const AS_JSON: &str = "::json";
 
     async fn create(name: &str) -> Option<PgPool> {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
 use outbox_core::{OutboxStore, StoreErrorKind};
 use outbox_sqlx::SqliteStore;
@@ -16,6 +17,7 @@ use crate::writer::message;
 type SqliteFixture = Fixture<Sqlite>;
 
 outbox_conformance::store_suite!(SqliteFixture);
+outbox_conformance::transaction_suite!(SqliteFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::SqliteFixture:
@@ -29,6 +31,7 @@ mod writer {
 }
 
 impl TestDatabase for Sqlite {
+    const SQL: &DatabaseSql = &DatabaseSql::SQLITE;
     async fn create(name: &str) -> Option<SqlitePool> {
         std::fs::create_dir(folder(name)).unwrap();
         let options =
