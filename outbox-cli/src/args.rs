@@ -136,8 +136,34 @@ pub(crate) enum SchemaCommand {
         #[arg(long)]
         dialect: DialectName,
     },
+    /// Write the migrations as files of the tool that applies yours. Needs no database, and overwrites no file.
+    Export {
+        /// Whose files.
+        #[arg(long = "for", value_name = "TOOL")]
+        tool: MigrationTool,
+        /// Whose SQL.
+        #[arg(long)]
+        dialect: DialectName,
+        /// The folder of the migrations; made if it is not there.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Compare the tables with what the migrations made; exit code 1 if they differ.
     Check,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum MigrationTool {
+    /// One file, for `sqlx migrate run` and `sqlx::migrate!`.
+    Sqlx,
+    /// A folder with up.sql and down.sql, for `diesel migration run` and `embed_migrations!`.
+    Diesel,
+    /// A module with its SQL, for the list of a `MigratorTrait`.
+    SeaOrm,
+    /// One file, for `refinery migrate` and `embed_migrations!`.
+    Refinery,
+    /// Two files, up and down, for any other.
+    Sql,
 }
 
 #[derive(Debug, Subcommand)]

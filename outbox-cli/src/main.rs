@@ -6,6 +6,7 @@ mod args;
 
 mod dead;
 mod doctor;
+mod export;
 mod migrate;
 mod relay;
 mod schema;

@@ -5,6 +5,7 @@ use outbox::sql::Migrations;
 use serde_json::json;
 
 use crate::args::{Common, SchemaCommand};
+use crate::export;
 use crate::output::{Output, table};
 
 pub(crate) async fn run(common: &Common, command: &SchemaCommand, output: &mut Output) -> Result<ExitCode> {
@@ -21,6 +22,19 @@ pub(crate) async fn run(common: &Common, command: &SchemaCommand, output: &mut O
                     format!("-- Migration {}: {}.\n{}", script.version, script.name, script.sql)
                 });
                 texts.collect::<Vec<_>>().join("\n")
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        SchemaCommand::Export { tool, dialect, folder } => {
+            let names = common.config(None)?.table_names()?;
+            let scripts = Migrations::rendered((*dialect).into(), &names);
+            let files: Vec<_> = scripts.iter().flat_map(|script| export::files(*tool, script)).collect();
+            let written = export::write(folder, &files)?;
+            output.print(&written, || {
+                if written.is_empty() {
+                    return "nothing to do: the files are there".to_owned();
+                }
+                written.iter().map(|path| format!("wrote {path}")).collect::<Vec<_>>().join("\n")
             })?;
             Ok(ExitCode::SUCCESS)
         }

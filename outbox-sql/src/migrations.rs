@@ -14,11 +14,17 @@ pub struct MigrationScript {
     /// Statements without parameters. The last of them records the migration in `outbox_migrations`. It begins no
     /// transaction: run it in one where the database can.
     pub sql: String,
+    /// What undoes it. Fails, before anything is changed, where messages would be lost.
+    pub down: String,
+    /// The day it was written, as in the names of other tools' migrations: `20261101`. It never changes.
+    pub date: &'static str,
 }
 
 struct Migration {
     version: i32,
     name: &'static str,
+    date: &'static str,
+    down: &'static str,
     postgres: &'static str,
     mysql: &'static str,
     sqlite: &'static str,
@@ -27,6 +33,8 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[Migration {
     version: 1,
     name: "outbox",
+    date: "20261101",
+    down: include_str!("../migrations/0001_outbox.down.sql"),
     postgres: include_str!("../migrations/postgres/0001_outbox.sql"),
     mysql: include_str!("../migrations/mysql/0001_outbox.sql"),
     sqlite: include_str!("../migrations/sqlite/0001_outbox.sql"),
@@ -48,7 +56,7 @@ impl Migrations {
 
 impl Migration {
     fn render(&self, dialect: Dialect, names: &TableNames) -> MigrationScript {
-        let Self { version, name, .. } = *self;
+        let Self { version, name, date, .. } = *self;
         let template = match dialect {
             Dialect::Postgres => self.postgres,
             Dialect::MySql => self.mysql,
@@ -58,7 +66,8 @@ impl Migration {
         // Two that apply the same migration at once: here the second one fails, and knows.
         let record = format!("INSERT INTO {migrations} (version, name) VALUES ({version}, '{name}')");
         let sql = format!("{}\n{record};\n", fill(template, dialect, names).trim_end());
-        MigrationScript { version, name, sql }
+        let down = fill(self.down, dialect, names);
+        MigrationScript { version, name, sql, down, date }
     }
 }
 
@@ -114,6 +123,15 @@ mod tests {
                 );
                 assert!(script.sql.contains("'{}'"), "{dialect:?}: braces that are text are kept");
             }
+        }
+    }
+
+    #[test]
+    fn the_last_script_undone_leaves_no_table() {
+        let scripts = Migrations::rendered(Dialect::Postgres, &TableNames::new(Some("app"), "b_").unwrap());
+        for table in Table::ALL {
+            let drop = format!("DROP TABLE \"app\".\"b_{}\";", table.name());
+            assert!(scripts.iter().any(|script| script.down.contains(&drop)), "{drop}");
         }
     }
 

@@ -1,3 +1,5 @@
+use sqlx::Connection;
+
 use crate::shell::Shell;
 
 #[test]
@@ -56,4 +58,81 @@ fn the_number_of_shards_is_what_the_database_can_have() {
     shell
         .on_store(&["shards", "set", "4"])
         .fails(2, "set the shard count: 4 shards: this database has exactly one");
+}
+
+/// Exports for SQLite into the folder `migrations`.
+fn export(shell: &Shell, tool: &str) -> String {
+    let arguments = ["schema", "export", "--for", tool, "--dialect", "sqlite", "migrations"];
+    shell.run(&arguments).succeeds().stdout
+}
+
+fn is_as_migrated(shell: &Shell) {
+    let check = shell.on_store(&["schema", "check"]).succeeds();
+    assert_eq!(check.stdout, "the tables are as the migrations made them\n");
+    let migrate = shell.on_store(&["migrate"]).succeeds();
+    assert_eq!(migrate.stdout, "nothing to do: the tables are of this version\n");
+}
+
+#[test]
+fn sqlx_applies_what_is_exported_for_it() {
+    let shell = Shell::new();
+    assert_eq!(export(&shell, "sqlx"), "wrote migrations/20261101000001_outbox.sql\n");
+    assert_eq!(export(&shell, "sqlx"), "nothing to do: the files are there\n");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut connection = sqlx::SqliteConnection::connect(&shell.new_url()).await.unwrap();
+        let migrator = sqlx::migrate::Migrator::new(shell.file("migrations")).await.unwrap();
+        for _ in 0..2 {
+            migrator.run(&mut connection).await.unwrap();
+        }
+    });
+    is_as_migrated(&shell);
+}
+
+#[test]
+fn an_export_can_be_undone_when_nothing_would_be_lost() {
+    let shell = Shell::new();
+    let folder = "migrations/2026-11-01-000001_outbox";
+    assert_eq!(export(&shell, "diesel"), format!("wrote {folder}/up.sql\nwrote {folder}/down.sql\n"));
+    let text = |name: &str| std::fs::read_to_string(shell.file(&format!("{folder}/{name}.sql"))).unwrap();
+    std::fs::write(shell.file("shop.db"), "").unwrap();
+    shell.sql(&text("up"));
+    is_as_migrated(&shell);
+    shell.sql("INSERT INTO outbox_messages (id, topic, payload) VALUES (randomblob(16), 't', x'00')");
+    assert!(shell.try_sql(&text("down")).is_err(), "a message is waiting");
+    shell.sql("DELETE FROM outbox_messages");
+    shell.sql(&text("down"));
+    shell.sql(&text("up"));
+    is_as_migrated(&shell);
+}
+
+#[test]
+fn each_tool_has_its_files() {
+    let files = [
+        ("refinery", "wrote migrations/V20261101__outbox.sql\n"),
+        ("sql", "wrote migrations/0001_outbox.up.sql\nwrote migrations/0001_outbox.down.sql\n"),
+        (
+            "sea-orm",
+            "wrote migrations/m20261101_000001_outbox.rs\nwrote migrations/m20261101_000001_outbox.up.sql\n\
+             wrote migrations/m20261101_000001_outbox.down.sql\n",
+        ),
+    ];
+    let shell = Shell::new();
+    for (tool, expected) in files {
+        assert_eq!(export(&shell, tool), expected);
+    }
+    let module = std::fs::read_to_string(shell.file("migrations/m20261101_000001_outbox.rs")).unwrap();
+    assert!(module.contains("include_str!(\"m20261101_000001_outbox.up.sql\")"), "{module}");
+    assert!(!module.contains("{module}"), "{module}");
+}
+
+#[test]
+fn an_export_overwrites_nothing() {
+    let shell = Shell::new();
+    export(&shell, "sql");
+    std::fs::write(shell.file("migrations/0001_outbox.down.sql"), "-- mine").unwrap();
+    std::fs::remove_file(shell.file("migrations/0001_outbox.up.sql")).unwrap();
+    let arguments = ["schema", "export", "--for", "sql", "--dialect", "sqlite", "migrations"];
+    let error = "migrations/0001_outbox.down.sql is there with another text; a migration is never changed";
+    shell.run(&arguments).fails(1, error);
+    assert!(!shell.file("migrations/0001_outbox.up.sql").exists(), "nothing is written");
 }

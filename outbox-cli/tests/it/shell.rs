@@ -65,9 +65,13 @@ impl Shell {
 
     /// Runs SQL as another program would.
     pub(crate) fn sql(&self, sql: &str) {
+        self.try_sql(sql).unwrap();
+    }
+
+    pub(crate) fn try_sql(&self, sql: &str) -> Result<(), sqlx::Error> {
         self.block_on(async |connection| {
-            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
-        });
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.map(drop)
+        })
     }
 
     pub(crate) fn count(&self, table: &str) -> i64 {
