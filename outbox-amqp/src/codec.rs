@@ -12,6 +12,10 @@ use outbox_core::{
 /// A message that is on the broker's disk before it is confirmed, in a queue that is.
 const PERSISTENT: u8 = 2;
 
+/// Headers by which RabbitMQ sends copies (sender-selected distribution); of another type than theirs, they are an error
+/// for which it closes the channel.
+pub(crate) const ROUTING_HEADERS: [&str; 2] = ["CC", "BCC"];
+
 /// A message as AMQP gets it.
 pub(crate) struct Record {
     pub(crate) id: ShortString,
@@ -27,6 +31,10 @@ pub(crate) enum EncodeError {
     /// The name of a header, the topic, or an attribute does not fit into a short string.
     TooLong {
         what: &'static str,
+    },
+    /// The broker would read the header as more places to send the message to.
+    Routing {
+        name: &'static str,
     },
     /// All headers have to fit into one frame.
     Headers {
@@ -59,7 +67,10 @@ pub(crate) fn encode(
     };
     envelope.write::<EncodeError>(message, |name, value| match name.as_str() {
         "content-type" => Ok(()),
-        name => put(name, value),
+        name => match ROUTING_HEADERS.into_iter().find(|routing| *routing == name) {
+            Some(name) => Err(EncodeError::Routing { name }),
+            None => put(name, value),
+        },
     })?;
     let cloud_events = envelope.mode() == EnvelopeMode::CloudEvents;
     if cloud_events && let Some(key) = message.ordering_key().map(OrderingKey::as_str) {
@@ -157,5 +168,13 @@ mod tests {
                 outbox_core::Headers::from_json(&format!("{{\"h\":\"{}\"}}", "v".repeat(5_000))).unwrap();
         };
         assert!(matches!(stored(wide), Err(EncodeError::Headers { .. })));
+        let copies = |parts: &mut StoredParts| {
+            parts.headers = outbox_core::Headers::from_json("{\"BCC\":\"other\"}").unwrap();
+        };
+        assert!(matches!(stored(copies), Err(EncodeError::Routing { name: "BCC" })));
+        let harmless = |parts: &mut StoredParts| {
+            parts.headers = outbox_core::Headers::from_json("{\"cc\":\"other\"}").unwrap();
+        };
+        assert!(stored(harmless).is_ok());
     }
 }

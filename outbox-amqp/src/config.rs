@@ -12,7 +12,7 @@ pub enum Unroutable {
     /// It is tried again, by the relay's schedule: the queue or its binding may still be made.
     #[default]
     Retry,
-    /// It is refused, and goes to the dead letters at once.
+    /// It is refused, and goes to the dead letters at once; not where [`AmqpConfig::create`] declares its queue.
     Reject,
 }
 
@@ -170,6 +170,12 @@ impl AmqpConfig {
     /// Messages of one window.
     pub(crate) fn window(&self) -> usize {
         (self.max_in_flight / self.channels).max(1)
+    }
+
+    /// Whether a message that came back is refused for good.
+    pub(crate) fn rejects_strays(&self) -> bool {
+        // The next attempt declares its queue.
+        self.unroutable == Unroutable::Reject && !(self.create && self.exchange.is_empty())
     }
 
     pub(crate) fn checked(self) -> Result<Self, BrokerConfigError> {

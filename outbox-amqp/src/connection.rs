@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_compat::Compat;
 use lapin::options::ConfirmSelectOptions;
-use lapin::tcp::OwnedTLSConfig;
-use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::tcp::RustlsConnector;
+use lapin::uri::AMQPUri;
 use lapin::{AsyncTcpStream, Channel, ConnectionProperties};
 use socket2::{SockRef, Socket};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::endpoint::Endpoint;
+use crate::probe::{self, Probe};
+use crate::quiet;
 
 /// One connection to the broker, which is never repaired: when it is lost or given up, it is gone with everything in it.
 ///
@@ -26,6 +28,17 @@ pub(crate) struct Connection {
     /// Topics whose queue was declared.
     pub(crate) declared: Mutex<HashSet<String>>,
     doubtful: AtomicBool,
+    /// Whoever waits here is told by the answer that the one before has got.
+    probe: tokio::sync::Mutex<Probe>,
+}
+
+/// Whether the broker takes messages.
+pub(crate) enum Readiness {
+    Takes,
+    /// It has an alarm.
+    Blocked,
+    /// It did not answer in time.
+    Silent,
 }
 
 /// A second handle of the socket.
@@ -33,14 +46,14 @@ type Handle = Arc<Mutex<Option<Socket>>>;
 
 impl Connection {
     /// Connects to the first host that answers. A dropped future stops the attempt.
-    pub(crate) async fn open(endpoint: &Endpoint, tls: &OwnedTLSConfig) -> Result<Self, String> {
+    pub(crate) async fn open(endpoint: &Endpoint, tls: Option<&RustlsConnector>) -> Result<Self, String> {
         let mut last = String::from("no host");
         for uri in endpoint.uris() {
             let what = if endpoint.tls.required { "connecting with TLS" } else { "connecting" };
             let socket = Handle::default();
             // An attempt that takes too long, or is given up, leaves no socket behind.
             let mut shut = Shut(Some(socket.clone()));
-            match timeout(endpoint.connect_timeout, open_one(uri, tls.clone(), socket.clone())).await {
+            match timeout(endpoint.connect_timeout, open_one(uri, tls.cloned(), socket.clone())).await {
                 Ok(Ok(client)) => {
                     shut.keep();
                     return Ok(Self {
@@ -49,6 +62,7 @@ impl Connection {
                         idle: Mutex::default(),
                         declared: Mutex::default(),
                         doubtful: AtomicBool::new(false),
+                        probe: tokio::sync::Mutex::default(),
                     });
                 }
                 Ok(Err(error)) => last = error.to_string(),
@@ -59,12 +73,48 @@ impl Connection {
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        self.client.status().connected()
+        let open = self.socket.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        open && self.client.status().connected()
     }
 
     /// Whether the broker has said that it takes no messages now, because of its memory or its disk.
     pub(crate) fn is_blocked(&self) -> bool {
         self.client.status().blocked()
+    }
+
+    /// Whether the broker takes messages now, so that none is sent that it would only take after an alarm.
+    ///
+    /// A connection on which it does not even answer that is ended.
+    pub(crate) async fn readiness(&self, deadline: Instant) -> lapin::Result<Readiness> {
+        let Ok(mut probe) = timeout_at(deadline, self.probe.lock()).await else {
+            return Ok(Readiness::Silent);
+        };
+        if self.is_blocked() {
+            return Ok(Readiness::Blocked);
+        }
+        if !probe.is_due(Instant::now()) {
+            return Ok(Readiness::Takes);
+        }
+        match timeout_at(deadline, probe::ask(self)).await {
+            Ok(Ok(Some(answer))) => {
+                *probe = answer;
+                Ok(Readiness::Takes)
+            }
+            Ok(Ok(None)) => Ok(Readiness::Blocked),
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                self.end();
+                Ok(Readiness::Silent)
+            }
+        }
+    }
+
+    /// To be told when all of a window was answered.
+    pub(crate) fn answered(&self) {
+        // Whoever holds it asks, and will know better.
+        if let Ok(mut probe) = self.probe.try_lock() {
+            probe.answered(Instant::now());
+        }
     }
 
     /// Bytes of a frame at most.
@@ -82,13 +132,18 @@ impl Connection {
         &self,
         fresh: impl AsyncFnOnce(&Channel) -> lapin::Result<()>,
     ) -> lapin::Result<Channel> {
-        if let Some(channel) = self.idle().pop() {
+        if let Some(channel) = self.take_idle() {
             return Ok(channel);
         }
         let channel = self.client.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         fresh(&channel).await?;
         Ok(channel)
+    }
+
+    /// A channel that was given back.
+    pub(crate) fn take_idle(&self) -> Option<Channel> {
+        self.idle().pop()
     }
 
     /// Keeps a channel on which everything went well.
@@ -147,19 +202,25 @@ fn shut(socket: &Handle) {
     }
 }
 
-async fn open_one(uri: AMQPUri, tls: OwnedTLSConfig, socket: Handle) -> lapin::Result<lapin::Connection> {
+async fn open_one(
+    uri: AMQPUri,
+    tls: Option<RustlsConnector>,
+    socket: Handle,
+) -> lapin::Result<lapin::Connection> {
     let runtime = lapin::runtime::default_runtime()?;
+    // Called in the thread that reads from the socket from then on.
     let connect = async move |uri: AMQPUri, _| -> lapin::Result<_> {
+        quiet::this_thread();
         let (host, port) = (uri.authority.host.as_str(), uri.authority.port);
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         let second = SockRef::from(&stream).try_clone()?;
         *socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(second);
         let plain = AsyncTcpStream::Plain(Compat::new(stream));
-        Ok(match uri.scheme {
-            AMQPScheme::AMQP => plain,
-            AMQPScheme::AMQPS => {
-                let shaken = plain.into_tls(host, tls.as_ref()).await;
+        Ok(match &tls {
+            None => plain,
+            Some(tls) => {
+                let shaken = plain.into_rustls(tls, host).await;
                 shaken.map_err(|error| io::Error::new(error.kind(), format!("TLS: {error}")))?
             }
         })

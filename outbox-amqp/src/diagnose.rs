@@ -1,10 +1,17 @@
 use outbox_core::{Finding, Topic};
 
-use crate::connection::Connection;
+use tokio::time::Instant;
+
+use crate::connection::{Connection, Readiness};
 use crate::link::Link;
 use crate::{AmqpConfig, topology};
 
-pub(crate) async fn run(link: &Link, config: &AmqpConfig, topics: &[Topic]) -> Vec<Finding> {
+pub(crate) async fn run(
+    link: &Link,
+    config: &AmqpConfig,
+    topics: &[Topic],
+    deadline: Instant,
+) -> Vec<Finding> {
     let connection = match link.connection().await {
         Ok(connection) => connection,
         Err(text) => return vec![unreachable(&text)],
@@ -12,12 +19,19 @@ pub(crate) async fn run(link: &Link, config: &AmqpConfig, topics: &[Topic]) -> V
     let (vhost, addresses) = (&config.endpoint.vhost, config.endpoint.addresses());
     let mut findings =
         vec![Finding::ok("RabbitMQ", format!("reachable at {addresses}, virtual host {vhost:?}"))];
-    findings.push(if connection.is_blocked() {
-        let detail = "it takes no messages: an alarm of its memory or disk";
-        Finding::error("alarms", detail, "see `rabbitmq-diagnostics alarms`; give it memory or disk")
-    } else {
-        Finding::ok("alarms", "none that blocks this connection")
-    });
+    // A broker that has one says so only when it is asked by a message.
+    match connection.readiness(deadline).await {
+        Ok(Readiness::Takes) => findings.push(Finding::ok("alarms", "none that blocks this connection")),
+        Ok(Readiness::Blocked) => {
+            let detail =
+                "it takes no messages, and answers no more questions: an alarm of its memory or disk";
+            let advice = "see `rabbitmq-diagnostics alarms`; give it memory or disk";
+            findings.push(Finding::error("alarms", detail, advice));
+            return findings;
+        }
+        Ok(Readiness::Silent) => return vec![silent(config)],
+        Err(error) => return vec![unreachable(&format!("{addresses}: {error}"))],
+    }
     if !config.exchange.is_empty() {
         findings.push(exchange(&connection, config).await);
         let detail =
@@ -33,6 +47,10 @@ pub(crate) async fn run(link: &Link, config: &AmqpConfig, topics: &[Topic]) -> V
 
 pub(crate) fn unreachable(text: &str) -> Finding {
     Finding::error("RabbitMQ", format!("it can't be reached at {text}"), "start it, or correct its URL")
+}
+
+pub(crate) fn silent(config: &AmqpConfig) -> Finding {
+    unreachable(&format!("{}: it does not answer", config.endpoint.addresses()))
 }
 
 /// Each question on a channel of its own: a no closes it.

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use outbox_core::{BrokerConfigError, BrokerHost, BrokerUrl, Secret, TlsConfig, UrlParameter};
 
@@ -73,26 +72,6 @@ impl Endpoint {
             vhost: self.vhost.clone(),
             query: AMQPQueryString { heartbeat: Some(HEARTBEAT_SECONDS), ..AMQPQueryString::default() },
         })
-    }
-
-    /// What encryption needs, read from its files.
-    pub(crate) fn tls_files(&self) -> Result<OwnedTLSConfig, BrokerConfigError> {
-        let read = |name: &str, path: &std::path::Path| {
-            std::fs::read(path).map_err(|error| BrokerConfigError::Client {
-                broker: BROKER,
-                problem: format!("{name}: {}: {error}", path.display()),
-            })
-        };
-        let TlsConfig { ca, cert, key, .. } = &self.tls;
-        let chain = ca.as_deref().map(|path| read("tls_ca", path)).transpose()?;
-        let identity = match (cert, key) {
-            (Some(cert), Some(key)) => {
-                Some(OwnedIdentity::PKCS8 { pem: read("tls_cert", cert)?, key: read("tls_key", key)? })
-            }
-            _ => None,
-        };
-        let cert_chain = chain.map(|chain| String::from_utf8_lossy(&chain).into_owned());
-        Ok(OwnedTLSConfig { identity, cert_chain })
     }
 
     /// Hosts and ports, for error texts.

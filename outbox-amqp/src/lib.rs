@@ -36,9 +36,25 @@
 //! and returned messages are told apart by their id. (The client hands a returned message to whichever confirmation comes
 //! next, so one alone says nothing.)
 //!
-//! With `tls_ca` the certificates of that file are trusted beside those of the system: the client adds them.
+//! When the broker closes the channel for the sake of one message of a window, which it finds too large
+//! (`max_message_size`) or whose topic this user may not write to, the messages without an answer are published again one
+//! at a time, so that only this one fails. Some of them arrive twice.
+//!
+//! While the broker has an alarm of its memory or disk, nothing is sent to it. It tells so only when it is sent a
+//! message; therefore a connection that is new, or was silent for five seconds, is asked first: by a message to the
+//! default exchange that no queue can take, and that comes back. A user who may not write to the default exchange gets
+//! the same answer by an error, which the broker logs once for each connection.
+//!
+//! Headers named `CC` and `BCC` are refused: RabbitMQ would send copies to where they say.
 //!
 //! RabbitMQ drops no second copies. Consumers need an inbox.
+//!
+//! # Logs
+//!
+//! The client logs each message that came back, with headers and payload, as a warning of the target
+//! `lapin::returned_messages`. These warnings are left out where the program has a global subscriber of `tracing` before
+//! it connects. A program that has `tracing` write to `log` instead must filter this target by itself. At the level of
+//! `TRACE` the client logs all that it sends and gets.
 
 #![forbid(unsafe_code)]
 
@@ -48,10 +64,14 @@ mod endpoint;
 mod transport;
 
 mod codec;
+mod publisher;
 mod window;
 
 mod connection;
 mod link;
+mod probe;
+mod quiet;
+mod tls;
 mod topology;
 
 mod diagnose;

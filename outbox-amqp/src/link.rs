@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::RustlsConnector;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::endpoint::Endpoint;
 /// The way to the broker: at most one connection, opened when it is needed.
 pub(crate) struct Link {
     endpoint: Endpoint,
-    tls: OwnedTLSConfig,
+    tls: Option<RustlsConnector>,
     state: Mutex<State>,
 }
 
@@ -21,7 +21,7 @@ struct State {
 }
 
 impl Link {
-    pub(crate) fn new(endpoint: Endpoint, tls: OwnedTLSConfig) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, tls: Option<RustlsConnector>) -> Self {
         Self { endpoint, tls, state: Mutex::default() }
     }
 
@@ -53,7 +53,7 @@ impl Link {
     }
 
     async fn open(&self) -> Result<Connection, String> {
-        let opened = Connection::open(&self.endpoint, &self.tls).await;
+        let opened = Connection::open(&self.endpoint, self.tls.as_ref()).await;
         opened.map_err(|error| format!("{}: {error}", self.endpoint.addresses()))
     }
 

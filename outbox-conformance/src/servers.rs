@@ -83,12 +83,18 @@ impl Server {
     /// A quorum queue of RabbitMQ 3.10 that was declared a moment ago does not survive a kill, with everything that was
     /// confirmed: [`Server::restart`] once after declaring one.
     pub async fn rabbitmq() -> Option<Self> {
+        Self::rabbitmq_with("").await
+    }
+
+    /// The same, with lines of its `rabbitmq.conf`.
+    pub async fn rabbitmq_with(config: &str) -> Option<Self> {
         // The header of AMQP 0-9-1; the answer is a method frame of channel 0.
         let question: (&[u8], &[u8]) = (b"AMQP\0\0\x09\x01", b"\x01\0\0");
         // Not the one on the path, which is for the one system-wide node.
         let mut server = Self::new("/usr/lib/rabbitmq/bin/rabbitmq-server", question)?;
         let (port, folder) = (server.port, server.directory());
         let in_folder = |name: &str| format!("{folder}/{name}");
+        std::fs::write(in_folder("rabbitmq.conf"), config).expect("a file can be written");
         server.environment = vec![
             ("HOME", folder.clone()),
             ("RABBITMQ_NODENAME", format!("outbox-{port}@localhost")),
@@ -97,7 +103,7 @@ impl Server {
             ("RABBITMQ_DIST_PORT", free_port().to_string()),
             ("RABBITMQ_MNESIA_BASE", folder.clone()),
             ("RABBITMQ_LOG_BASE", folder.clone()),
-            ("RABBITMQ_CONFIG_FILE", in_folder("none")),
+            ("RABBITMQ_CONFIG_FILE", in_folder("rabbitmq.conf")),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", in_folder("plugins")),
         ];
         server.started().await

@@ -2,6 +2,7 @@
 
 mod config;
 
+mod dead_letter;
 mod receipt;
 mod session;
 
@@ -28,6 +29,7 @@ use session::Session;
 use crate::codec::decode;
 use crate::error::subscribe_error;
 use crate::link::Link;
+use crate::tls;
 
 /// Reads a queue as one of its consumers. The members of a group share a queue; with an exchange, each group has one of
 /// its own that is bound to the topics.
@@ -80,7 +82,7 @@ impl AmqpSubscription {
     /// [`BrokerConfigError`] if a value is out of its range, or a file can't be read.
     pub fn new(config: AmqpSubscriptionConfig) -> Result<Self, BrokerConfigError> {
         let config = config.checked()?;
-        let link = Arc::new(Link::new(config.endpoint.clone(), config.endpoint.tls_files()?));
+        let link = Arc::new(Link::new(config.endpoint.clone(), tls::connector(&config.endpoint.tls)?));
         let (config, session, opening) = (Arc::new(config), None, None);
         Ok(Self { config, link, session, opening, failures: 0, not_before: None, closed: false })
     }

@@ -4,14 +4,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicPublishOptions};
-use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Acker, BasicProperties, Channel, Confirmation};
-use outbox_core::{
-    DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, Receipt, SubscribeError, SubscribeErrorKind,
-    dead_reason,
-};
+use outbox_core::{Receipt, SubscribeError, SubscribeErrorKind};
 
 use super::config::AmqpSubscriptionConfig;
+use super::dead_letter;
 use super::session::{Session, within};
 use crate::connection::Connection;
 use crate::error::subscribe_error;
@@ -60,11 +57,8 @@ impl AmqpReceipt {
         let queue = &self.config.options.dead_letters;
         let failed = |error: lapin::Error| subscribe_error(&format!("the queue {queue:?}"), &error);
         let channel = self.connection.channel(async |_| Ok(())).await.map_err(failed)?;
-        let mut headers = self.properties.headers().clone().unwrap_or_default();
-        add(&mut headers, DEAD_REASON_HEADER, &dead_reason(reason));
-        add(&mut headers, DEAD_GROUP_HEADER, &self.config.options.group);
-        add(&mut headers, DEAD_TOPIC_HEADER, &self.topic);
-        let properties = self.properties.clone().with_headers(headers).with_delivery_mode(2);
+        let properties =
+            dead_letter::properties(&self.properties, &self.topic, &self.config.options.group, reason);
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let publishing =
             channel.basic_publish("".into(), queue.as_str().into(), options, &self.payload, properties);
@@ -86,10 +80,6 @@ impl AmqpReceipt {
             )),
         }
     }
-}
-
-fn add(headers: &mut FieldTable, name: &'static str, value: &str) {
-    headers.insert(name.into(), AMQPValue::LongString(value.into()));
 }
 
 fn stale() -> SubscribeError {

@@ -2,14 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test states what it expects")]
 
+mod cases;
 mod fixture;
-mod rabbitmq;
+#[cfg(feature = "subscription")]
 mod subscriptions;
+
+mod alarms;
+#[cfg(feature = "subscription")]
+mod dead_letters;
+mod encryption;
+mod rabbitmq;
+mod refusals;
+mod returns;
 
 mod transport {
     outbox_conformance::transport_suite!(crate::fixture::AmqpFixture);
 }
 
+#[cfg(feature = "subscription")]
 mod subscription {
     outbox_conformance::subscription_suite!(crate::subscriptions::AmqpFixture);
 }

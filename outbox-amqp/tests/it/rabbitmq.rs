@@ -1,6 +1,5 @@
-//! What is special about RabbitMQ: messages that come back, alarms, exchanges that vanish, queues that are full.
+//! What is special about RabbitMQ: messages that come back, exchanges that vanish, queues that are full.
 
-use std::process::Command;
 use std::time::Duration;
 
 use lapin::message::BasicReturnMessage;
@@ -8,46 +7,12 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOp
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Confirmation};
 use outbox_amqp::{AmqpTransport, decode};
-use outbox_conformance::servers::Server;
 use outbox_conformance::{Proxy, started};
 use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Severity, Topic, Transport};
 use tokio::time::Instant;
 
-use crate::fixture::{bind, client, delete, exchange, queue, read_queue, shared_url, unique, url_of};
-
-const LIMIT: Duration = Duration::from_secs(110);
-
-fn messages(topic: &str, count: usize) -> Vec<OutboxMessage> {
-    let message = |n| OutboxMessage::bytes(topic, format!("m{n}")).unwrap().build().unwrap();
-    (0..count).map(message).collect()
-}
-
-fn kinds(results: &[Result<(), PublishError>]) -> Vec<Option<PublishErrorKind>> {
-    results.iter().map(|result| result.as_ref().err().map(PublishError::kind)).collect()
-}
-
-/// An exchange and a queue of the same name on the shared broker.
-async fn with_a_queue<Fut: Future<Output = ()>>(
-    arguments: FieldTable,
-    case: impl FnOnce(String, String) -> Fut,
-) {
-    let (url, name) = (shared_url(), unique());
-    let Some((_connection, channel)) = started("RabbitMQ", client(&url).await) else { return };
-    exchange(&channel, &name).await;
-    queue(&channel, &name, arguments).await;
-    bind(&channel, &name, &name, "known.#").await;
-    let ended = tokio::time::timeout(LIMIT, case(url.clone(), name.clone())).await;
-    delete(&url, &[&name], &[&name]).await;
-    ended.expect("the case did not end in time");
-}
-
-/// A node of its own, for what would harm others.
-async fn on_a_node<Fut: Future<Output = ()>>(case: impl FnOnce(Server, String) -> Fut) {
-    if let Some(server) = started("a RabbitMQ of its own", Server::rabbitmq().await) {
-        let url = url_of(&server);
-        tokio::time::timeout(LIMIT, case(server, url)).await.expect("the case did not end in time");
-    }
-}
+use crate::cases::{kinds, messages, with_a_queue};
+use crate::fixture::{bind, client, delete, exchange, queue, read_queue, shared_url, unique};
 
 /// Ten of three hundred, anywhere in the window.
 fn with_strays(round: usize) -> Vec<OutboxMessage> {
@@ -206,50 +171,6 @@ async fn what_is_missing_is_declared_if_asked_for_and_what_exists_is_left_alone(
     let again = AmqpTransport::connect(&format!("{url}?exchange={name}")).await.unwrap();
     again.check().await.unwrap();
     delete(&url, &[&name], &[&own, &other]).await;
-}
-
-#[tokio::test]
-async fn an_alarm_is_seen_and_publishing_resumes_after_it() {
-    on_a_node(async |server, url| {
-        let (_connection, channel) = client(&url).await.unwrap();
-        queue(&channel, "t", FieldTable::default()).await;
-        let amqp = AmqpTransport::connect(&format!("{url}?publish_timeout=2s")).await.unwrap();
-        assert_eq!(kinds(&amqp.publish(&messages("t", 1)).await), [None]);
-        watermark(&server, "0.00001");
-        // The connection learns it when it publishes next.
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let mut given_up = 0;
-        while amqp.check().await.is_ok() {
-            assert!(Instant::now() < deadline, "the alarm was not seen");
-            let results = amqp.publish(&messages("t", 10)).await;
-            given_up += results.iter().filter(|result| result.is_err()).count();
-            if given_up > 0 {
-                break;
-            }
-        }
-        let blocked = amqp.check().await.unwrap_err();
-        assert_eq!(blocked.kind(), PublishErrorKind::Unavailable);
-        assert!(blocked.to_string().contains("alarm"), "{blocked}");
-        let refused = amqp.publish(&messages("t", 10)).await;
-        assert_eq!(kinds(&refused), [Some(PublishErrorKind::Unavailable); 10], "{refused:?}");
-        let found = amqp.diagnose(&[]).await;
-        assert!(found.iter().any(|finding| finding.severity == Severity::Error), "{found:?}");
-        amqp.reset().await;
-        watermark(&server, "0.4");
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while kinds(&amqp.publish(&messages("t", 1)).await) != [None] {
-            assert!(Instant::now() < deadline, "it does not resume");
-            amqp.reset().await;
-        }
-    })
-    .await;
-}
-
-fn watermark(server: &Server, share: &str) {
-    let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
-    command.envs(server.environment().iter().map(|(name, value)| (name, value)));
-    let done = command.args(["set_vm_memory_high_watermark", share]).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[tokio::test]
