@@ -112,6 +112,20 @@ pub fn started<T>(what: &str, fixture: Option<T>) -> Option<T> {
     fixture
 }
 
+/// Whether this is the compiler whose words a test of error messages expects. If not, a printed skip.
+#[must_use]
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub fn compiler_is(version: &str) -> bool {
+    let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let asked = std::process::Command::new(compiler).arg("--version").output();
+    let text = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let same = text.starts_with(&format!("rustc {version}."));
+    if !same {
+        eprintln!("skipped: the messages are those of rustc {version}, and this is {text}");
+    }
+    same
+}
+
 /// Runs one case of the store suite on a fresh fixture, in a runtime of its own with two threads, so that races are
 /// real; cleans up whatever happened.
 ///

@@ -23,7 +23,7 @@ mod proxy;
 pub mod servers;
 pub mod tls;
 
-pub use fixture::{FixtureTransaction, RawRow, StoreFixture, run_case, started};
+pub use fixture::{FixtureTransaction, RawRow, StoreFixture, compiler_is, run_case, started};
 pub use proxy::Proxy;
 
 use fixture::{case_runtime, offered, run_to_end};

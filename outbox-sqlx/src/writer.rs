@@ -119,17 +119,28 @@ impl<DB: Backend> SqlxWriter<DB> {
     }
 }
 
-impl<DB: Backend> OutboxWriter<DB::Connection> for SqlxWriter<DB> {
-    type Error = sqlx::Error;
+/// Not once for all databases: a mistake would be explained by a type that is not what the compiler expected, instead of by
+/// what to pass.
+macro_rules! writes_through {
+    ($feature:literal, $database:ty, $connection:ty) => {
+        #[cfg(feature = $feature)]
+        impl OutboxWriter<$connection> for SqlxWriter<$database> {
+            type Error = sqlx::Error;
 
-    fn enqueue_all(
-        &self,
-        connection: &mut DB::Connection,
-        messages: &[OutboxMessage],
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
-        self.enqueue_all(connection, messages)
-    }
+            fn enqueue_all(
+                &self,
+                connection: &mut $connection,
+                messages: &[OutboxMessage],
+            ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+                self.enqueue_all(connection, messages)
+            }
+        }
+    };
 }
+
+writes_through!("postgres", sqlx::Postgres, sqlx::PgConnection);
+writes_through!("mysql", sqlx::MySql, sqlx::MySqlConnection);
+writes_through!("sqlite", sqlx::Sqlite, sqlx::SqliteConnection);
 
 impl<DB: Backend> Default for SqlxWriter<DB> {
     fn default() -> Self {
