@@ -5,6 +5,8 @@
 
 mod explain;
 mod fixture;
+#[cfg(feature = "postgres")]
+mod round_trips;
 mod send;
 mod transactions;
 mod writer;
