@@ -121,6 +121,9 @@ async fn read_messages<DB: Backend>(
             break;
         }
     }
+    if !claim.more {
+        return Ok((claim, Rest::None));
+    }
     // The server sends the rest whether or not it is wanted, and keeps the read open until it has.
     let unread = limit.saturating_sub(claim.rows.len());
     let expected = bytes / claim.rows.len().max(1) * unread;
