@@ -1,7 +1,7 @@
 //! What operators ask for, and what its being carried out does where no key is parked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use outbox_core::{HoldState, Lane, MessageId, OperatorAction, OutboxAdmin, OutboxStore, Outcome};
 
@@ -106,6 +106,9 @@ pub async fn requests_come_the_oldest_first<F: StoreFixture>(fixture: Arc<F>) {
     }
     for index in [2, 0, 3, 1] {
         relay.asked(&batch[index], OperatorAction::Discard).await;
+        // The clock of SQLite counts milliseconds.
+        let next = SystemTime::now() + Duration::from_millis(2);
+        eventually("the clock has gone on", async || (SystemTime::now() >= next).then_some(())).await;
     }
     let expected: Vec<_> = [2, 0, 3, 1].map(|index| *batch[index].id()).to_vec();
     let asked = async |limit| -> Vec<MessageId> {
