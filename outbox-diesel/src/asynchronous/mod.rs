@@ -1,0 +1,32 @@
+//! On diesel-async.
+
+mod store;
+mod writer;
+
+mod backend;
+mod connections;
+mod connector;
+mod driver;
+#[cfg(any(feature = "async-postgres", feature = "async-mysql"))]
+mod messages;
+mod statements;
+
+#[cfg(feature = "async-mysql")]
+mod mysql;
+#[cfg(feature = "async-postgres")]
+mod pooler;
+#[cfg(feature = "async-postgres")]
+mod postgres;
+#[cfg(feature = "async-sqlite")]
+mod sqlite;
+
+pub use backend::AsyncBackend;
+pub use driver::AsyncDieselDriver;
+#[cfg(feature = "async-mysql")]
+pub use mysql::{AsyncMySqlStore, AsyncMySqlWriter};
+#[cfg(feature = "async-postgres")]
+pub use postgres::{AsyncPostgresStore, AsyncPostgresWriter};
+#[cfg(feature = "async-sqlite")]
+pub use sqlite::{AsyncSqliteConnection, AsyncSqliteStore, AsyncSqliteWriter, SqliteThreads};
+pub use store::AsyncDieselStore;
+pub use writer::AsyncDieselWriter;

@@ -1,0 +1,29 @@
+//! Diesel's own connections, which block.
+
+mod backend;
+mod connections;
+mod driver;
+mod origin;
+pub(crate) mod owned;
+mod read;
+mod store;
+mod threads;
+mod writer;
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use backend::BlockingBackend;
+pub use driver::DieselDriver;
+#[cfg(feature = "mysql")]
+pub use mysql::{MySqlStore, MySqlWriter};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresStore, PostgresWriter};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteStore, SqliteWriter};
+pub use store::DieselStore;
+pub use writer::DieselWriter;

@@ -1,0 +1,109 @@
+//! Outbox writer and store on diesel and diesel-async: PostgreSQL, MySQL/MariaDB, SQLite.
+//!
+//! ```no_run
+//! # #[cfg(feature = "postgres")]
+//! # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
+//! use diesel::prelude::*;
+//! use outbox_core::OutboxMessage;
+//! use outbox_diesel::PostgresWriter;
+//!
+//! diesel::table! {
+//!     orders (id) {
+//!         id -> BigInt,
+//!     }
+//! }
+//!
+//! let outbox = PostgresWriter::new();
+//! let message = OutboxMessage::json("orders.placed", &serde_json::json!({ "order": 7 }))?.build()?;
+//!
+//! connection.transaction(|connection| {
+//!     diesel::insert_into(orders::table).values(orders::id.eq(7)).execute(connection)?;
+//!     outbox.enqueue(connection, &message)
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The error of a writer is diesel's own, so `?` also works in a closure that ends with an error type of yours. The
+//! connection may be one of a pool, and the transaction a nested one.
+//!
+//! # Features
+//!
+//! Each database has a feature for diesel's own connections, which block, and one for those of diesel-async. Several can
+//! be on at once.
+//!
+//! | feature | connection | needs |
+//! |---|---|---|
+//! | `postgres` | `diesel::PgConnection` | libpq |
+//! | `mysql` | `diesel::MysqlConnection` | libmariadb or libmysqlclient |
+//! | `sqlite` | `diesel::SqliteConnection` | a C compiler: SQLite is compiled in |
+//! | `async-postgres` | `diesel_async::AsyncPgConnection` | nothing |
+//! | `async-mysql` | `diesel_async::AsyncMysqlConnection` | nothing |
+//! | `async-sqlite` | `AsyncSqliteConnection` | as `sqlite`, which it turns on |
+//!
+//! The C libraries must be there when the program is built, with their headers or `pkg-config` files, and when it runs:
+//!
+//! | | libpq | libmariadb |
+//! |---|---|---|
+//! | Debian, Ubuntu | `apt install libpq-dev` | `apt install libmariadb-dev` |
+//! | Fedora | `dnf install libpq-devel` | `dnf install mariadb-connector-c-devel` |
+//! | macOS | `brew install libpq` | `brew install mariadb-connector-c` |
+//!
+//! Homebrew does not put libpq where programs look for it: set `PQ_LIB_DIR="$(brew --prefix libpq)/lib"` for the build.
+//!
+//! # After an error
+//!
+//! Roll the transaction back, also where the database would let it go on: PostgreSQL answers the `COMMIT` of a failed
+//! transaction with a `ROLLBACK` that diesel may report as success, and MariaDB and MySQL keep the rest of a transaction
+//! whose one statement ran into a lock wait time-out. With `?` in the closure of `transaction` that happens by itself. What
+//! is to go on after an error belongs into a nested `transaction`, which is a savepoint.
+
+#![forbid(unsafe_code)]
+// Without a database there is nothing but the trait.
+#![cfg_attr(
+    not(any(
+        feature = "postgres",
+        feature = "mysql",
+        feature = "sqlite",
+        feature = "async-postgres",
+        feature = "async-mysql"
+    )),
+    allow(dead_code)
+)]
+
+mod backend;
+mod decode;
+mod error;
+mod statement;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod url;
+
+#[cfg(any(feature = "async-postgres", feature = "async-mysql", feature = "async-sqlite"))]
+mod asynchronous;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+mod blocking;
+
+#[cfg(any(feature = "mysql", feature = "async-mysql"))]
+mod mysql;
+#[cfg(any(feature = "postgres", feature = "async-postgres"))]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+#[cfg(any(feature = "async-postgres", feature = "async-mysql", feature = "async-sqlite"))]
+pub use asynchronous::{AsyncBackend, AsyncDieselDriver, AsyncDieselStore, AsyncDieselWriter};
+#[cfg(feature = "async-mysql")]
+pub use asynchronous::{AsyncMySqlStore, AsyncMySqlWriter};
+#[cfg(feature = "async-postgres")]
+pub use asynchronous::{AsyncPostgresStore, AsyncPostgresWriter};
+#[cfg(feature = "async-sqlite")]
+pub use asynchronous::{AsyncSqliteConnection, AsyncSqliteStore, AsyncSqliteWriter, SqliteThreads};
+pub use backend::Backend;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+pub use blocking::{BlockingBackend, DieselDriver, DieselStore, DieselWriter};
+#[cfg(feature = "mysql")]
+pub use blocking::{MySqlStore, MySqlWriter};
+#[cfg(feature = "postgres")]
+pub use blocking::{PostgresStore, PostgresWriter};
+#[cfg(feature = "sqlite")]
+pub use blocking::{SqliteStore, SqliteWriter};

@@ -1,0 +1,5 @@
+//! SQLite.
+
+mod backend;
+pub(crate) mod file;
+pub(crate) mod version;

@@ -1,0 +1,163 @@
+use std::fmt::Write as _;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use diesel_async::TransactionManager;
+use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
+use outbox_core::{
+    ClaimRequest, ClaimSource, MessageId, OutboxAdmin, OutboxMessage, OutboxStore, Scope, ShardSet,
+    StoredMessage, TopicFilter,
+};
+use outbox_diesel::{AsyncBackend, AsyncDieselStore, AsyncDieselWriter};
+
+/// What a test needs to know about a database.
+pub(crate) trait TestDatabase: AsyncBackend {
+    /// Makes an empty database, and returns its URL. `None` if there is no server.
+    fn create(name: &str) -> impl Future<Output = Option<String>> + Send;
+
+    /// Removes it.
+    fn remove(name: &str) -> impl Future<Output = ()> + Send;
+
+    /// Opens a producer's connection.
+    fn producer(url: &str) -> impl Future<Output = Self> + Send {
+        async { Self::establish(url).await.unwrap() }
+    }
+
+    /// The literal of a UUID that has these hexadecimal digits.
+    fn uuid(hex: &str) -> String {
+        Self::bytes(hex)
+    }
+
+    /// The literal of bytes that have these hexadecimal digits.
+    fn bytes(hex: &str) -> String {
+        format!("X'{hex}'")
+    }
+
+    /// The literal of a text in UTF-8 whose bytes have these hexadecimal digits.
+    fn text(hex: &str) -> String;
+
+    /// What turns a text into the type of the column of headers.
+    const AS_JSON: &str = "";
+}
+
+/// A database of its own for each case.
+pub(crate) struct Fixture<C: TestDatabase> {
+    pub(crate) url: String,
+    pub(crate) writer: AsyncDieselWriter<C::Database>,
+    /// All shards, all topics.
+    pub(crate) scope: Scope,
+    store: Arc<AsyncDieselStore<C>>,
+    made: Mutex<Vec<String>>,
+}
+
+impl<C: TestDatabase> Fixture<C> {
+    /// A producer's connection.
+    pub(crate) async fn producer(&self) -> C {
+        C::producer(&self.url).await
+    }
+
+    /// All fresh rows.
+    pub(crate) async fn fresh(&self) -> Vec<StoredMessage> {
+        let scope = self.scope.clone();
+        let source = ClaimSource::Fresh { after: 0 };
+        let request = ClaimRequest { scope, source, limit: 10_000, max_bytes: usize::MAX >> 1 };
+        self.store.claim(&request).await.unwrap().rows
+    }
+
+    /// The ids of all fresh rows.
+    pub(crate) async fn fresh_ids(&self) -> Vec<MessageId> {
+        self.fresh().await.iter().map(|row| *row.message.id()).collect()
+    }
+
+    async fn make() -> Option<(String, String)> {
+        let name = format!("outbox_test_{}", MessageId::new().as_uuid().simple());
+        let url = C::create(&name).await?;
+        Some((name, url))
+    }
+}
+
+#[async_trait]
+impl<C: TestDatabase> StoreFixture for Fixture<C> {
+    type Store = AsyncDieselStore<C>;
+
+    async fn new() -> Option<Self> {
+        let (name, url) = Self::make().await?;
+        let store = Arc::new(AsyncDieselStore::from_url(&url).unwrap());
+        store.migrate().await.unwrap();
+        let shards = store.stats(0).await.unwrap().shards.len();
+        let shards = ShardSet::all(u8::try_from(shards).unwrap());
+        let scope = Scope { shards, topics: TopicFilter::all() };
+        Some(Self { url, writer: AsyncDieselWriter::new(), scope, store, made: Mutex::new(vec![name]) })
+    }
+
+    fn store(&self) -> Arc<AsyncDieselStore<C>> {
+        Arc::clone(&self.store)
+    }
+
+    async fn unmigrated(&self) -> Arc<AsyncDieselStore<C>> {
+        let (name, url) = Self::make().await.unwrap();
+        self.made.lock().unwrap().push(name);
+        Arc::new(AsyncDieselStore::from_url(&url).unwrap())
+    }
+
+    async fn begin(&self) -> Box<dyn FixtureTransaction> {
+        let mut connection = self.producer().await;
+        C::TransactionManager::begin_transaction(&mut connection).await.unwrap();
+        Box::new(Open { connection, writer: self.writer.clone() })
+    }
+
+    async fn insert_raw(&self, row: RawRow) -> Result<(), String> {
+        let mut columns = vec!["id", "topic", "payload"];
+        let mut values = vec![
+            C::uuid(&row.id.as_uuid().simple().to_string()),
+            C::text(&hex(row.topic.as_bytes())),
+            C::bytes(&hex(&row.payload)),
+        ];
+        if let Some(key) = &row.ordering_key {
+            columns.push("ordering_key");
+            values.push(C::text(&hex(key.as_bytes())));
+        }
+        if let Some(headers) = &row.headers {
+            columns.push("headers");
+            values.push(format!("{}{}", C::text(&hex(headers.as_bytes())), C::AS_JSON));
+        }
+        let (columns, values) = (columns.join(", "), values.join(", "));
+        let sql = format!("INSERT INTO outbox_messages ({columns}) VALUES ({values})");
+        self.producer().await.batch_execute(&sql).await.map_err(|error| error.to_string())
+    }
+
+    async fn cleanup(&self) {
+        let made = std::mem::take(&mut *self.made.lock().unwrap());
+        for name in made {
+            C::remove(&name).await;
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
+}
+
+struct Open<C: TestDatabase> {
+    connection: C,
+    writer: AsyncDieselWriter<C::Database>,
+}
+
+#[async_trait]
+impl<C: TestDatabase> FixtureTransaction for Open<C> {
+    async fn enqueue(&mut self, messages: &[OutboxMessage]) {
+        self.writer.enqueue_all(&mut self.connection, messages).await.unwrap();
+    }
+
+    async fn commit(mut self: Box<Self>) {
+        C::TransactionManager::commit_transaction(&mut self.connection).await.unwrap();
+    }
+
+    async fn rollback(mut self: Box<Self>) {
+        C::TransactionManager::rollback_transaction(&mut self.connection).await.unwrap();
+    }
+}

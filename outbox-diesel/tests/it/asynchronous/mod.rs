@@ -1,0 +1,12 @@
+//! The stores and writers on diesel-async.
+
+mod fixture;
+mod send;
+mod writer;
+
+#[cfg(feature = "async-mysql")]
+mod mysql;
+#[cfg(feature = "async-postgres")]
+mod postgres;
+#[cfg(feature = "async-sqlite")]
+mod sqlite;
