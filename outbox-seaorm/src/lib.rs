@@ -1,0 +1,89 @@
+//! Outbox writer and store on sea-orm: PostgreSQL, MySQL/MariaDB, SQLite.
+//!
+//! Each database has a feature: `postgres`, `mysql`, `sqlite`. Which of them a connection leads to is seen at run time:
+//! there is one [`SeaOrmWriter`] and one [`SeaOrmStore`]. `migration` adds the tables as a migration for a migrator of
+//! your own. For encrypted connections choose a TLS feature of sea-orm, for example `runtime-tokio-rustls`.
+//!
+//! ```no_run
+//! # async fn example(db: sea_orm::DatabaseConnection) -> Result<(), Box<dyn std::error::Error>> {
+//! use outbox_core::OutboxMessage;
+//! use outbox_seaorm::SeaOrmWriter;
+//! use sea_orm::{ConnectionTrait, TransactionTrait};
+//!
+//! let outbox = SeaOrmWriter::new();
+//! let message = OutboxMessage::json("orders.placed", &serde_json::json!({ "order": 7 }))?.build()?;
+//!
+//! let txn = db.begin().await?;
+//! txn.execute_unprepared("INSERT INTO orders (id) VALUES (7)").await?;
+//! outbox.enqueue(&txn, &message).await?;
+//! txn.commit().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same in a closure, which commits by itself:
+//!
+//! ```no_run
+//! # async fn example(
+//! #     db: sea_orm::DatabaseConnection,
+//! #     outbox: outbox_seaorm::SeaOrmWriter,
+//! #     message: outbox_core::OutboxMessage,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! use sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
+//!
+//! db.transaction(|txn| {
+//!     Box::pin(async move {
+//!         txn.execute_unprepared("INSERT INTO orders (id) VALUES (7)").await?;
+//!         outbox.enqueue(txn, &message).await?;
+//!         Ok::<_, DbErr>(())
+//!     })
+//! })
+//! .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A connection that is no transaction is refused by the compiler, see [`TransactionConnection`].
+//!
+//! # After an error
+//!
+//! Roll the transaction back, also where the database would let it go on: PostgreSQL answers the `COMMIT` of a failed
+//! transaction with a `ROLLBACK` that sea-orm reports as success, and MariaDB and MySQL keep the rest of a transaction
+//! whose one statement ran into a lock wait time-out. A closure that passes the error on with `?` does so by itself.
+
+#![forbid(unsafe_code)]
+
+mod store;
+mod transaction;
+mod writer;
+
+#[cfg(feature = "migration")]
+mod migration;
+
+mod connections;
+mod driver;
+mod error;
+mod origin;
+mod query;
+mod row;
+
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod decode;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod server;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod sqlx_error;
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use driver::SeaOrmDriver;
+#[cfg(feature = "migration")]
+pub use migration::{OutboxMigration, migrations, migrations_with_names};
+pub use store::SeaOrmStore;
+pub use transaction::TransactionConnection;
+pub use writer::SeaOrmWriter;

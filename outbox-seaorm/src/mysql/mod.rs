@@ -1,0 +1,5 @@
+//! MySQL and MariaDB.
+
+mod backend;
+
+pub(crate) use backend::kind;

@@ -1,0 +1,6 @@
+//! SQLite.
+
+mod backend;
+mod version;
+
+pub(crate) use backend::kind;

@@ -1,0 +1,21 @@
+//! The stores, the writer and the migration against real databases.
+
+#![cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+#[cfg(feature = "postgres")]
+mod log;
+mod origin;
+mod send;
+mod writer;
+
+#[cfg(feature = "migration")]
+mod migration;
+
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;

@@ -1,0 +1,83 @@
+//! A service that is generic over its writer can be spawned: checked by compiling it.
+
+use outbox_core::bytes::Bytes;
+use outbox_core::{BoxError, Event, EventCodec, OutboxMessage, OutboxWriter};
+use outbox_seaorm::{SeaOrmWriter, TransactionConnection};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+
+struct Orders<W> {
+    db: DatabaseConnection,
+    outbox: W,
+}
+
+impl<W> Orders<W>
+where
+    W: OutboxWriter<DatabaseTransaction, Error = DbErr>,
+{
+    async fn place(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let message = OutboxMessage::bytes("orders.placed", "x")?.build()?;
+        let mut txn = self.db.begin().await?;
+        self.outbox.enqueue(&mut txn, &message).await?;
+        txn.commit().await?;
+        Ok(())
+    }
+}
+
+fn spawn<W>(orders: Orders<W>) -> tokio::task::JoinHandle<bool>
+where
+    W: OutboxWriter<DatabaseTransaction, Error = DbErr> + 'static,
+{
+    tokio::spawn(async move { orders.place().await.is_ok() })
+}
+
+/// What sea-orm's users pass around: any connection, as long as it is a transaction.
+#[allow(dead_code, reason = "compiling it is the test")]
+fn spawn_generic<C>(txn: C, outbox: SeaOrmWriter, message: OutboxMessage) -> tokio::task::JoinHandle<bool>
+where
+    C: TransactionConnection + Send + 'static,
+{
+    tokio::spawn(async move { outbox.enqueue(&txn, &message).await.is_ok() })
+}
+
+struct Placed {
+    /// Makes it `Send` and not `Sync`, as many are.
+    order: std::cell::Cell<u64>,
+}
+
+impl Event for Placed {
+    const TOPIC: &'static str = "orders.placed";
+    type Codec = Text;
+}
+
+struct Text;
+
+impl EventCodec<Placed> for Text {
+    const CONTENT_TYPE: &'static str = "text/plain";
+
+    fn encode(event: &Placed) -> Result<Bytes, BoxError> {
+        Ok(event.order.get().to_string().into())
+    }
+}
+
+#[allow(dead_code, reason = "compiling it is the test")]
+fn spawn_emit(txn: DatabaseTransaction, outbox: SeaOrmWriter, event: Placed) {
+    drop(tokio::spawn(async move { outbox.emit(&txn, &event).await }));
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn a_generic_service_can_be_spawned() {
+    let db = sea_orm::Database::connect("sqlite::memory:").await.unwrap();
+    let store = outbox_seaorm::SeaOrmStore::new(&db);
+    outbox_core::OutboxAdmin::migrate(&store).await.unwrap();
+    let orders = Orders { db, outbox: SeaOrmWriter::new() };
+    assert!(spawn(orders).await.unwrap());
+    let empty = outbox_core::OutboxStore::is_empty(&store).await.unwrap();
+    assert!(!empty, "a database in memory is the one of the pool");
+}
+
+#[cfg(not(feature = "sqlite"))]
+#[allow(dead_code, reason = "compiling it is the test")]
+fn compiled(db: DatabaseConnection) -> tokio::task::JoinHandle<bool> {
+    spawn(Orders { db, outbox: SeaOrmWriter::new() })
+}
