@@ -28,6 +28,16 @@ pub use outbox_core::*;
 /// RabbitMQ.
 #[cfg(feature = "amqp")]
 pub use outbox_amqp as amqp;
+/// PostgreSQL, MySQL, MariaDB and SQLite by diesel and diesel-async.
+#[cfg(any(
+    feature = "diesel-postgres",
+    feature = "diesel-mysql",
+    feature = "diesel-sqlite",
+    feature = "diesel-async-postgres",
+    feature = "diesel-async-mysql",
+    feature = "diesel-async-sqlite"
+))]
+pub use outbox_diesel as diesel;
 /// Apache Kafka.
 #[cfg(feature = "kafka")]
 pub use outbox_kafka as kafka;
@@ -42,6 +52,14 @@ pub use outbox_nats as nats;
 pub use outbox_redis as redis;
 /// The relay.
 pub use outbox_relay as relay;
+/// PostgreSQL, MySQL, MariaDB and SQLite by sea-orm.
+#[cfg(any(
+    feature = "seaorm-postgres",
+    feature = "seaorm-mysql",
+    feature = "seaorm-sqlite",
+    feature = "seaorm-migration"
+))]
+pub use outbox_seaorm as seaorm;
 /// Schema, migrations and names of the tables.
 pub use outbox_sql as sql;
 /// PostgreSQL, MySQL, MariaDB and SQLite by sqlx.

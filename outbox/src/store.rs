@@ -16,23 +16,50 @@ impl<T: OutboxStore + OutboxAdmin + ?Sized> Store for T {}
 
 type Open = fn(&str, TableNames) -> Result<Arc<dyn Store>, StoreError>;
 
-#[cfg(feature = "sqlx-postgres")]
-const POSTGRES: Option<Open> =
-    Some(|url, names| Ok(Arc::new(outbox_sqlx::PostgresStore::from_url_with_names(url, names)?)));
-#[cfg(not(feature = "sqlx-postgres"))]
-const POSTGRES: Option<Open> = None;
+/// What opens a store of a type, where its feature is on.
+macro_rules! open {
+    ($feature:literal, $store:path) => {{
+        #[cfg(feature = $feature)]
+        const OPEN: Option<Open> =
+            Some(|url, names| Ok(Arc::new(<$store>::from_url_with_names(url, names)?)));
+        #[cfg(not(feature = $feature))]
+        const OPEN: Option<Open> = None;
+        OPEN
+    }};
+}
 
-#[cfg(feature = "sqlx-mysql")]
-const MYSQL: Option<Open> =
-    Some(|url, names| Ok(Arc::new(outbox_sqlx::MySqlStore::from_url_with_names(url, names)?)));
-#[cfg(not(feature = "sqlx-mysql"))]
-const MYSQL: Option<Open> = None;
+/// The first that is compiled in: all of them do the same with the same tables.
+const fn first(stores: [Option<Open>; 4]) -> Option<Open> {
+    let mut next = 0;
+    while next < stores.len() {
+        if stores[next].is_some() {
+            return stores[next];
+        }
+        next += 1;
+    }
+    None
+}
 
-#[cfg(feature = "sqlx-sqlite")]
-const SQLITE: Option<Open> =
-    Some(|url, names| Ok(Arc::new(outbox_sqlx::SqliteStore::from_url_with_names(url, names)?)));
-#[cfg(not(feature = "sqlx-sqlite"))]
-const SQLITE: Option<Open> = None;
+const POSTGRES: Option<Open> = first([
+    open!("sqlx-postgres", outbox_sqlx::PostgresStore),
+    open!("seaorm-postgres", outbox_seaorm::SeaOrmStore),
+    open!("diesel-async-postgres", outbox_diesel::AsyncPostgresStore),
+    open!("diesel-postgres", outbox_diesel::PostgresStore),
+]);
+
+const MYSQL: Option<Open> = first([
+    open!("sqlx-mysql", outbox_sqlx::MySqlStore),
+    open!("seaorm-mysql", outbox_seaorm::SeaOrmStore),
+    open!("diesel-async-mysql", outbox_diesel::AsyncMySqlStore),
+    open!("diesel-mysql", outbox_diesel::MySqlStore),
+]);
+
+const SQLITE: Option<Open> = first([
+    open!("sqlx-sqlite", outbox_sqlx::SqliteStore),
+    open!("seaorm-sqlite", outbox_seaorm::SeaOrmStore),
+    open!("diesel-async-sqlite", outbox_diesel::AsyncSqliteStore),
+    open!("diesel-sqlite", outbox_diesel::SqliteStore),
+]);
 
 const SCHEMES: &[Scheme<Open>] = &[
     Scheme::new("postgres", "sqlx-postgres", POSTGRES),
@@ -42,7 +69,8 @@ const SCHEMES: &[Scheme<Open>] = &[
     Scheme::new("sqlite", "sqlx-sqlite", SQLITE),
 ];
 
-/// The outbox in the database at a URL: `postgres:`, `postgresql:`, `mysql:`, `mariadb:` or `sqlite:`.
+/// The outbox in the database at a URL: `postgres:`, `postgresql:`, `mysql:`, `mariadb:` or `sqlite:`. By sqlx if that is
+/// compiled in for this database, else by sea-orm, diesel-async or diesel.
 ///
 /// Nothing is connected yet: a database that can't be reached is an error of the first operation, and the next one
 /// tries again.

@@ -96,9 +96,9 @@ async fn the_readme_matrix_is_the_capabilities() {
     let stores = vec![
         "| store | databases | shards | written by |".to_owned(),
         "|---|---|---|---|".to_owned(),
-        store(&postgres.capabilities(), "PostgreSQL", "sqlx, plain SQL"),
-        store(&mysql.capabilities(), "MySQL, MariaDB", "sqlx, plain SQL"),
-        store(&sqlite.capabilities(), "SQLite", "sqlx, plain SQL"),
+        store(&postgres.capabilities(), "PostgreSQL", "sqlx, diesel, diesel-async, sea-orm, plain SQL"),
+        store(&mysql.capabilities(), "MySQL, MariaDB", "sqlx, diesel, diesel-async, sea-orm, plain SQL"),
+        store(&sqlite.capabilities(), "SQLite", "sqlx, diesel, diesel-async, sea-orm, plain SQL"),
         store(&MemoryStore::new().capabilities(), "in the process", "tests, services without a database"),
     ];
     let subscriptions = tokio::time::timeout(Duration::from_secs(60), subscriptions()).await.unwrap();
