@@ -35,6 +35,8 @@ enum Task {
     },
     /// Everything a change has to pass: format, lints, docs, features, licenses, architecture, tests
     Ci(ci::Options),
+    /// Who writes, who relays: every ORM with every other, on each database; prints the table
+    Matrix,
     /// Measures in release mode, beside the best bare loop on the same database
     Bench(bench::Options),
 }
@@ -76,6 +78,7 @@ fn run() -> Result<()> {
         Task::Services(ServicesTask::Status) => services::status(),
         Task::Test { args } => steps::steps(|steps| test::run(&sh, steps, &args)),
         Task::Ci(options) => steps::steps(|steps| ci::run(&sh, steps, &options)),
+        Task::Matrix => steps::steps(|steps| test::matrix(&sh, steps)),
         Task::Bench(options) => bench::run(&sh, &options),
     }
 }

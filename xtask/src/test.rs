@@ -10,12 +10,7 @@ const EXAMPLES: &[&str] = &["quickstart"];
 
 /// Services, tests, doc tests, examples.
 pub(crate) fn run(sh: &Shell, steps: &mut Steps, args: &[String]) -> Result<()> {
-    steps.step("headers", services::headers)?;
-    for service in steps.step("services", services::up)? {
-        sh.set_var(service.variable, &service.url);
-    }
-    // From here on a service that does not answer fails a test instead of skipping it.
-    sh.set_var("OUTBOX_REQUIRE_SERVICES", "1");
+    ready(sh, steps)?;
 
     let (title, runner): (_, &[&str]) = if has_cargo(sh, "nextest") {
         ("tests (cargo nextest)", &["nextest", "run"])
@@ -36,5 +31,22 @@ pub(crate) fn run(sh: &Shell, steps: &mut Steps, args: &[String]) -> Result<()> 
         let title = format!("example {example}");
         steps.run(&title, cargo(sh, &["run", "--quiet", "--package", example]))?;
     }
+    Ok(())
+}
+
+/// The test of all pairs, one database after the other, with what it prints.
+pub(crate) fn matrix(sh: &Shell, steps: &mut Steps) -> Result<()> {
+    ready(sh, steps)?;
+    let test = ["test", "--quiet", "--package", "outbox", "--all-features", "--test", "matrix"];
+    steps.run("matrix", cargo(sh, &test).args(["--", "--nocapture", "--test-threads=1"]))
+}
+
+fn ready(sh: &Shell, steps: &mut Steps) -> Result<()> {
+    steps.step("headers", services::headers)?;
+    for service in steps.step("services", services::up)? {
+        sh.set_var(service.variable, &service.url);
+    }
+    // From here on a service that does not answer fails a test instead of skipping it.
+    sh.set_var("OUTBOX_REQUIRE_SERVICES", "1");
     Ok(())
 }

@@ -51,7 +51,8 @@ const TOOLS: [(&str, &str); 7] = [
 ];
 
 /// What the crates with C in them need to be built with all their features.
-const HEADERS: [(&str, &str); 1] = [("openssl", "libssl-dev")];
+const HEADERS: [(&str, &str); 3] =
+    [("openssl", "libssl-dev"), ("libpq", "libpq-dev"), ("libmariadb", "libmariadb-dev")];
 
 /// Sees to it that these programs are installed.
 pub(crate) fn tools() -> Result<()> {
