@@ -5,6 +5,7 @@ mod benches;
 mod broker;
 mod database;
 mod machine;
+mod orm;
 mod ours;
 mod raw;
 mod report;
@@ -18,7 +19,7 @@ use outbox_sqlx::Backend;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use benches::{cold_plan, drain, held_snapshot, publish};
+use benches::{cold_plan, drain, enqueue, held_snapshot, publish};
 use database::Database;
 use database::mysql::MySqlDatabase;
 use database::postgres::PostgresDatabase;
@@ -36,7 +37,7 @@ struct Cli {
     /// Writes the figures to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only the bench with this name: drain, held-snapshot, cold-plan, publish
+    /// Only the bench with this name: drain, held-snapshot, cold-plan, enqueue, publish
     #[arg(long, default_value = "")]
     bench: String,
     /// Only stores whose name contains this: postgres, mariadb, sqlite
@@ -89,13 +90,16 @@ async fn main() -> Result<()> {
     let mut machine = Machine::here();
     let mut report = Report::default();
 
-    let all = [drain::NAME, held_snapshot::NAME, cold_plan::NAME];
+    let all = [drain::NAME, held_snapshot::NAME, cold_plan::NAME, enqueue::NAME];
     store::<PostgresDatabase>(&cli, &all, &workload, &mut machine, &mut report).await?;
     if cli.wants(held_snapshot::NAME, PostgresDatabase::NAME) {
         held_snapshot::run(&workload, &mut report).await.context(held_snapshot::NAME)?;
     }
     if cli.wants(cold_plan::NAME, PostgresDatabase::NAME) {
         cold_plan::run(&workload, &mut report).await.context(cold_plan::NAME)?;
+    }
+    if cli.wants(enqueue::NAME, PostgresDatabase::NAME) {
+        enqueue::run(&workload, &mut report).await.context(enqueue::NAME)?;
     }
     store::<MySqlDatabase>(&cli, &[drain::NAME], &workload, &mut machine, &mut report).await?;
     store::<SqliteDatabase>(&cli, &[drain::NAME], &workload, &mut machine, &mut report).await?;

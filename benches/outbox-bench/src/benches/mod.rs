@@ -2,5 +2,6 @@
 
 pub(crate) mod cold_plan;
 pub(crate) mod drain;
+pub(crate) mod enqueue;
 pub(crate) mod held_snapshot;
 pub(crate) mod publish;

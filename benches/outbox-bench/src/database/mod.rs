@@ -11,7 +11,7 @@ use crate::raw::Bare;
 use crate::workload::Workload;
 
 /// The name of the schema, the database or the file: nothing of the user's is in the way.
-const NAME: &str = "outbox_bench";
+pub(crate) const NAME: &str = "outbox_bench";
 
 /// The connection of a database's driver.
 pub(crate) type Connection<D> = <<D as Database>::Driver as sqlx::Database>::Connection;

@@ -14,6 +14,10 @@ pub(crate) struct PostgresDatabase {
 }
 
 impl PostgresDatabase {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// One more connection, as somebody else would open it.
     pub(crate) async fn foreign_connection(&self) -> Result<PgConnection> {
         Ok(PgConnection::connect_with(&options(&self.url)?).await?)
