@@ -125,7 +125,7 @@ async fn read_messages(
             break;
         }
     }
-    if stops {
+    if stops || !claim.more {
         return Ok((claim, None));
     }
     // The server sends the rest whether or not it is wanted, and keeps the read open until it has.

@@ -4,11 +4,13 @@ use sea_orm::{ConnectionTrait, DatabaseExecutor, DatabaseTransaction, DbErr, Sta
 use super::in_no_transaction;
 use crate::driver::begin;
 
-/// Drops the tables, unless there are messages in them. Nobody can write one between the look and the drop.
+/// Runs the script that undoes a migration, unless there are messages in the tables. Nobody can write one between the
+/// look and the end of it.
 pub(super) async fn down(
     connection: &DatabaseExecutor<'_>,
     dialect: Dialect,
     names: &TableNames,
+    script: &str,
 ) -> Result<(), DbErr> {
     in_no_transaction(connection, dialect)?;
     let tables = Tables { dialect, names };
@@ -17,18 +19,18 @@ pub(super) async fn down(
         Dialect::Postgres => {
             let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.list(&WITH_MESSAGES, ""));
             transaction.execute_unprepared(&lock).await?;
-            tables.drop_empty(&transaction).await?;
+            tables.undo(&transaction, script).await?;
         }
         // Its statements commit, so there is no transaction to lock anything in.
         Dialect::MySql => {
             let lock = format!("LOCK TABLES {}", tables.list(&Table::ALL, " WRITE"));
             transaction.execute_unprepared(&lock).await?;
-            let dropped = tables.drop_empty(&transaction).await;
+            let undone = tables.undo(&transaction, script).await;
             transaction.execute_unprepared("UNLOCK TABLES").await?;
-            dropped?;
+            undone?;
         }
         // The transaction is the only one that writes.
-        _ => tables.drop_empty(&transaction).await?,
+        _ => tables.undo(&transaction, script).await?,
     }
     transaction.commit().await
 }
@@ -52,7 +54,7 @@ impl Tables<'_> {
         names.collect::<Vec<_>>().join(", ")
     }
 
-    async fn drop_empty(&self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    async fn undo(&self, transaction: &DatabaseTransaction, script: &str) -> Result<(), DbErr> {
         for table in WITH_MESSAGES {
             let sql = format!("SELECT 1 FROM {} LIMIT 1", self.name(table));
             let look = Statement::from_string(transaction.get_database_backend(), sql);
@@ -64,13 +66,6 @@ impl Tables<'_> {
                 )));
             }
         }
-        let drops = match self.dialect {
-            Dialect::Sqlite => Table::ALL.map(|table| self.name(table)).to_vec(),
-            _ => vec![self.list(&Table::ALL, "")],
-        };
-        for tables in drops {
-            transaction.execute_unprepared(&format!("DROP TABLE {tables}")).await?;
-        }
-        Ok(())
+        transaction.execute_unprepared(script).await.map(drop)
     }
 }

@@ -4,15 +4,11 @@ mod down;
 mod up;
 
 use async_trait::async_trait;
-use outbox_sql::{Dialect, Table, TableNames};
+use outbox_sql::{Dialect, MigrationScript, Migrations, Table, TableNames};
 use sea_orm::{DatabaseExecutor, DbBackend, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 use crate::origin;
-
-/// The name of each numbered migration, without what stands for the names of the tables. A name never changes: sea-orm
-/// keeps it in `seaql_migrations`.
-const NAMES: [(i32, &str); 1] = [(1, "m20261101_000001")];
 
 /// The tables of the outbox, as a migration of a migrator of your own.
 ///
@@ -47,10 +43,10 @@ const NAMES: [(i32, &str); 1] = [(1, "m20261101_000001")];
 ///
 /// # `down`
 ///
-/// That of the first migration drops the tables, that of a later one does nothing: a table is never brought back to an
-/// older version. It refuses as long as there is a message in `outbox_messages`, `outbox_deferred` or
-/// `outbox_dead_letters`, so that none is lost: let the relay deliver them first, and discard or replay the dead letters.
-/// What consumers have seen (`inbox_messages`) goes with the tables.
+/// Undoes the migration: that of the first one drops the tables. It refuses as long as there is a message in
+/// `outbox_messages`, `outbox_deferred` or `outbox_dead_letters`, so that none is lost: let the relay deliver them first,
+/// and discard or replay the dead letters. The tables are locked for it, so it waits for the producers whose transactions
+/// are open. What consumers have seen (`inbox_messages`) goes with the tables.
 #[derive(Debug, Clone)]
 pub struct OutboxMigration {
     version: i32,
@@ -62,22 +58,29 @@ impl OutboxMigration {
     /// The first migration, with the default names of the tables.
     #[must_use]
     pub fn first() -> Self {
-        Self::new(NAMES[0], &TableNames::default())
+        // There always is one.
+        Self::all(&TableNames::default()).swap_remove(0)
     }
 
     /// The same migration of tables with other names. Its own name has their schema and prefix in it, so that one
     /// migrator can have several.
     #[must_use]
     pub fn with_names(self, names: &TableNames) -> Self {
-        let known = NAMES.into_iter().find(|(version, _)| *version == self.version);
-        known.map_or(self, |known| Self::new(known, names))
+        Self::all(names).into_iter().find(|migration| migration.version == self.version).unwrap_or(self)
     }
 
-    fn new((version, date): (i32, &str), names: &TableNames) -> Self {
+    fn all(names: &TableNames) -> Vec<Self> {
         let schema = names.schema().map_or(String::new(), |schema| format!("{schema}."));
         let tables = names.plain(Table::Messages);
         let prefix = tables.strip_suffix(Table::Messages.name()).unwrap_or_default();
-        Self { version, name: format!("{date}_{schema}{prefix}outbox"), names: names.clone() }
+        // Neither version nor name nor day depends on the dialect, and none of them ever changes: sea-orm keeps the name
+        // of a migration in `seaql_migrations`.
+        let named = |script: MigrationScript| {
+            let MigrationScript { version, name, date, .. } = script;
+            let name = format!("m{date}_{version:06}_{schema}{prefix}{name}");
+            Self { version, name, names: names.clone() }
+        };
+        Migrations::rendered(Dialect::Postgres, names).into_iter().map(named).collect()
     }
 }
 
@@ -90,7 +93,7 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
 /// The same with other names of the tables.
 #[must_use]
 pub fn migrations_with_names(names: &TableNames) -> Vec<Box<dyn MigrationTrait>> {
-    NAMES.into_iter().map(|known| Box::new(OutboxMigration::new(known, names)) as Box<_>).collect()
+    OutboxMigration::all(names).into_iter().map(|migration| Box::new(migration) as Box<_>).collect()
 }
 
 impl MigrationName for OutboxMigration {
@@ -108,10 +111,12 @@ impl MigrationTrait for OutboxMigration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        if self.version > NAMES[0].0 {
-            return Ok(());
+        let dialect = dialect(manager)?;
+        let scripts = Migrations::rendered(dialect, &self.names);
+        match scripts.into_iter().find(|script| script.version == self.version) {
+            Some(script) => down::down(manager.get_connection(), dialect, &self.names, &script.down).await,
+            None => Err(DbErr::Migration(format!("there is no migration {} of the outbox", self.version))),
         }
-        down::down(manager.get_connection(), dialect(manager)?, &self.names).await
     }
 }
 
@@ -136,16 +141,7 @@ fn in_no_transaction(connection: &DatabaseExecutor<'_>, dialect: Dialect) -> Res
 
 #[cfg(test)]
 mod tests {
-    use outbox_sql::Migrations;
-
     use super::*;
-
-    #[test]
-    fn each_numbered_migration_has_a_name() {
-        let known: Vec<_> = NAMES.iter().map(|(version, _)| *version).collect();
-        let scripts = Migrations::rendered(Dialect::Postgres, &TableNames::default());
-        assert_eq!(known, scripts.iter().map(|script| script.version).collect::<Vec<_>>());
-    }
 
     #[test]
     fn names_are_stable_and_tell_outboxes_apart() {

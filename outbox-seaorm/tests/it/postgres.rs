@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_conformance::{StoreFixture, run_case};
-use outbox_core::{OutboxAdmin, OutboxStore, StoreErrorKind};
+use outbox_core::{OutboxAdmin, OutboxMessage, OutboxStore, StoreErrorKind};
 use outbox_seaorm::{SeaOrmStore, SeaOrmWriter};
 use outbox_sql::TableNames;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
@@ -109,6 +109,24 @@ fn a_cut_connection_is_replaced() {
         assert!(cut.await[0] >= 1, "the relay has connections of its own");
         assert_eq!(store.is_empty().await.unwrap_err().kind(), StoreErrorKind::Unavailable);
         assert!(store.is_empty().await.unwrap());
+    });
+}
+
+/// A result that was read to its end is no reason to give a connection up, however large its rows are.
+#[test]
+fn a_connection_is_kept_after_large_rows() {
+    case(|fixture| async move {
+        let large = || OutboxMessage::bytes("large", vec![7; 100_000]).unwrap().build().unwrap();
+        fixture.enqueue(&[large(), large(), large()]).await;
+        let relays = "SELECT pid::int8 FROM pg_stat_activity
+                      WHERE datname = current_database() AND application_name = 'outbox-relay' ORDER BY pid";
+        fixture.store().is_empty().await.unwrap();
+        assert_eq!(fixture.fresh().await.len(), 3);
+        let before = select::<i64>(&fixture.db, relays).await;
+        for _ in 0..3 {
+            assert_eq!(fixture.fresh().await.len(), 3);
+        }
+        assert_eq!(select::<i64>(&fixture.db, relays).await, before);
     });
 }
 
