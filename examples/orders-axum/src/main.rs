@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -23,7 +24,7 @@ use axum::{Json, Router};
 use outbox::relay::{Relay, Waker};
 use outbox::sql::TableNames;
 use outbox::sqlx::{PostgresStore, PostgresWriter};
-use outbox::{OutboxAdmin, OutboxMessage};
+use outbox::{Event, OutboxAdmin};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -46,6 +47,16 @@ struct OrderPlaced {
     order: i64,
     customer: String,
     total: i64,
+}
+
+impl Event for OrderPlaced {
+    const TOPIC: &'static str = "orders.placed";
+    type Codec = outbox::Json;
+
+    /// What happens to one customer arrives in its order.
+    fn ordering_key(&self) -> Option<Cow<'_, str>> {
+        Some(self.customer.as_str().into())
+    }
 }
 
 #[tokio::main]
@@ -103,9 +114,7 @@ impl Shop {
         .fetch_one(&mut *tx)
         .await?;
         let placed = OrderPlaced { order, customer, total };
-        let message =
-            OutboxMessage::json("orders.placed", &placed)?.ordering_key(&placed.customer).build()?;
-        self.outbox.enqueue(&mut tx, &message).await?;
+        self.outbox.emit(&mut tx, &placed).await?;
         tx.commit().await?;
         Ok(placed)
     }
