@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_compat::Compat;
 use lapin::options::ConfirmSelectOptions;
@@ -15,6 +16,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::endpoint::Endpoint;
 use crate::probe::{self, Probe};
 use crate::quiet;
+
+/// How long a good-bye may take; the broker notices anyway.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// One connection to the broker, which is never repaired: when it is lost or given up, it is gone with everything in it.
 ///
@@ -160,6 +164,13 @@ impl Connection {
 
     pub(crate) fn doubt(&self) {
         self.doubtful.store(true, Ordering::Release);
+    }
+
+    /// Says good-bye, and ends it. Only where nothing is in doubt: the client may write what it holds back before that.
+    pub(crate) async fn close(&self) {
+        // The client would log a socket that is simply gone as an error.
+        let _ = timeout(CLOSE_LIMIT, self.client.close(200, "done".into())).await;
+        self.end();
     }
 
     /// Ends it: afterwards nothing can leave this process through it any more.

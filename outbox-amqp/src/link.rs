@@ -57,6 +57,16 @@ impl Link {
         opened.map_err(|error| format!("{}: {error}", self.endpoint.addresses()))
     }
 
+    /// Closes the connection in good order, unless it may hold back something.
+    pub(crate) async fn close(&self) {
+        let connection = self.state.lock().await.connection.take();
+        match connection {
+            Some(connection) if !connection.is_doubtful() => connection.close().await,
+            Some(connection) => connection.end(),
+            None => {}
+        }
+    }
+
     /// Ends the connection if it may hold back something, or in any case.
     ///
     /// Only a doubtful one: when several calls end with an unknown outcome, each resets, and the second must not cut

@@ -114,10 +114,11 @@ impl Transport for AmqpTransport {
         let finished = timeout(time, self.windows.acquire_many(all)).await.is_ok();
         let windows = self.config().channels - self.windows.available_permits();
         self.windows.close();
-        self.publisher.link.cut(true).await;
         if finished {
+            self.publisher.link.close().await;
             return Ok(());
         }
+        self.publisher.link.cut(true).await;
         Err(publish_error(Failure::CloseTimedOut { unconfirmed: windows * self.config().window() }))
     }
 }

@@ -221,7 +221,11 @@ impl Subscription for AmqpSubscription {
         };
         // What is unsettled is in the queue again when the channel is closed.
         let closed = timeout(time, session.channel.close(200, "done".into())).await;
-        self.link.cut(true).await;
+        if matches!(closed, Ok(Ok(()))) {
+            self.link.close().await;
+        } else {
+            self.link.cut(true).await;
+        }
         let late = "RabbitMQ did not answer in time; what was unsettled comes again when it notices";
         match closed {
             Ok(Ok(())) => Ok(()),
