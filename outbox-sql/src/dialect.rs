@@ -48,6 +48,8 @@ impl Dialect {
     pub const fn session_settings(self) -> &'static [&'static str] {
         match self {
             Self::Postgres => &[
+                // A database or a role may have another default, at which claims and settles would fail each other.
+                "SET default_transaction_isolation = 'read committed'",
                 // A plan that was made while the tables were empty is a sequential scan for ever. With these there is
                 // only one plan for each statement: along the primary key, without a sort.
                 "SET enable_seqscan = off",

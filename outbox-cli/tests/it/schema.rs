@@ -52,6 +52,18 @@ fn check_finds_what_somebody_changed() {
 }
 
 #[test]
+fn an_index_of_other_rows_is_no_index() {
+    let shell = Shell::migrated();
+    shell.sql(
+        "DROP INDEX outbox_deferred_due;
+         CREATE INDEX outbox_deferred_due ON outbox_deferred (due_at, number) WHERE attempts > 0",
+    );
+    let json = shell.on_store(&["schema", "check", "--json"]);
+    assert_eq!(json.code, 1);
+    assert_eq!(json.json()[0]["problem"], "the index on (due_at,number) is missing");
+}
+
+#[test]
 fn the_number_of_shards_is_what_the_database_can_have() {
     let shell = Shell::migrated();
     assert_eq!(shell.on_store(&["shards", "set", "1"]).succeeds().stdout, "the outbox has 1 shards now\n");

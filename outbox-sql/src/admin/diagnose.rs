@@ -58,7 +58,7 @@ impl Admin<'_> {
     }
 
     async fn tables(&self) -> Result<Vec<Finding>, StoreError> {
-        let drifts = self.schema_check().await?;
+        let drifts = self.tables_check().await?;
         if drifts.is_empty() {
             return Ok(vec![Finding::ok("tables", "as the migrations made them")]);
         }
@@ -67,37 +67,25 @@ impl Admin<'_> {
 
     /// Settings of the relay's own connections, and of the server.
     async fn settings(&self) -> Result<Vec<Finding>, StoreError> {
-        let mut findings = Vec::new();
+        let mut findings: Vec<_> =
+            self.isolation_level().await?.iter().map(|level| isolation(level)).collect();
         match self.dialect() {
             Dialect::Postgres => {
                 let replica = "CASE WHEN pg_is_in_recovery() THEN 'on' ELSE 'off' END";
                 let setting = |name: &str| format!("current_setting('{name}')");
-                let columns = [
-                    setting("transaction_isolation"),
-                    replica.to_owned(),
-                    setting("default_transaction_read_only"),
-                ];
+                let columns = [replica.to_owned(), setting("default_transaction_read_only")];
                 let rows = self.query(&format!("SELECT {}", columns.join(", ")), Vec::new()).await?;
                 let text = |column| rows.first().map_or(Ok(None), |row| row.text(column));
-                findings.push(isolation(text(0)?.unwrap_or_default()));
-                findings.push(primary(text(1)? == Some("on")));
-                if text(2)? == Some("on") {
+                findings.push(primary(text(0)? == Some("on")));
+                if text(1)? == Some("on") {
                     let remedy = "connect to the primary, or set default_transaction_read_only = off";
                     findings.push(Finding::error("database", "its transactions are read-only", remedy));
                 }
             }
             Dialect::MySql => {
-                // The two spellings of the one setting, of which each server knows one or both.
-                let sql = "SHOW SESSION VARIABLES WHERE Variable_name IN \
-                           ('tx_isolation', 'transaction_isolation', 'read_only')";
-                for row in self.query(sql, Vec::new()).await? {
-                    let value = row.text(1)?.unwrap_or_default().to_owned();
-                    match row.text(0)?.unwrap_or_default() {
-                        "read_only" => findings.push(primary(value.eq_ignore_ascii_case("on"))),
-                        _ if findings.iter().any(|finding: &Finding| finding.subject == ISOLATION) => {}
-                        _ => findings.push(isolation(&value)),
-                    }
-                }
+                let rows = self.query("SHOW SESSION VARIABLES LIKE 'read\\_only'", Vec::new()).await?;
+                let value = rows.first().map_or(Ok(None), |row| row.text(1))?.unwrap_or_default();
+                findings.push(primary(value.eq_ignore_ascii_case("on")));
             }
             Dialect::Sqlite => {
                 let rows = self.query("PRAGMA journal_mode", Vec::new()).await?;
@@ -115,6 +103,20 @@ impl Admin<'_> {
         Ok(findings)
     }
 
+    /// That of the relay's own connections, in the words of the database; `None` where there is only one.
+    pub(super) async fn isolation_level(&self) -> Result<Option<String>, StoreError> {
+        // MySQL has two spellings of the one setting, of which each server knows one or both.
+        let (sql, column) = match self.dialect() {
+            Dialect::Postgres => ("SELECT current_setting('transaction_isolation')", 0),
+            Dialect::MySql => {
+                ("SHOW SESSION VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')", 1)
+            }
+            Dialect::Sqlite => return Ok(None),
+        };
+        let rows = self.query(sql, Vec::new()).await?;
+        rows.first().map_or(Ok(None), |row| Ok(row.text(column)?.map(str::to_owned)))
+    }
+
     async fn clock(&self) -> Result<Vec<Finding>, StoreError> {
         let asked = Instant::now();
         let rows =
@@ -126,10 +128,14 @@ impl Admin<'_> {
     }
 }
 
-const ISOLATION: &str = "isolation level";
+pub(super) const ISOLATION: &str = "isolation level";
+
+pub(super) fn is_read_committed(level: &str) -> bool {
+    level.to_ascii_lowercase().replace('-', " ") == "read committed"
+}
 
 fn isolation(level: &str) -> Finding {
-    if level.to_ascii_lowercase().replace('-', " ") == "read committed" {
+    if is_read_committed(level) {
         return Finding::ok(ISOLATION, "read committed, on the relay's connections");
     }
     let remedy = "nothing in between (a pooler, a proxy) may change the relay's sessions";

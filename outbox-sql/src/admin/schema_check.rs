@@ -1,12 +1,24 @@
 use outbox_core::{SchemaDrift, StoreError};
 
 use super::Admin;
-use super::catalog::Column;
+use super::catalog::{Column, Index};
+use super::diagnose::{ISOLATION, is_read_committed};
 use super::shape::{Null, SHAPES, Shape};
 use crate::{Dialect, Migrations, Table};
 
 impl Admin<'_> {
     pub(super) async fn schema_check(&self) -> Result<Vec<SchemaDrift>, StoreError> {
+        let mut drifts = self.tables_check().await?;
+        if let Some(level) = self.isolation_level().await?.filter(|level| !is_read_committed(level)) {
+            drifts.push(SchemaDrift {
+                object: ISOLATION.to_owned(),
+                problem: format!("{level} on the relay's connections, expected read committed"),
+            });
+        }
+        Ok(drifts)
+    }
+
+    pub(super) async fn tables_check(&self) -> Result<Vec<SchemaDrift>, StoreError> {
         let mut drifts = Vec::new();
         for shape in &SHAPES {
             let columns = self.columns_of(shape.table).await?;
@@ -58,17 +70,18 @@ impl Admin<'_> {
         }
     }
 
-    fn compare_indexes(&self, shape: &Shape, found: &[String], drifts: &mut Vec<SchemaDrift>) {
+    fn compare_indexes(&self, shape: &Shape, found: &[Index], drifts: &mut Vec<SchemaDrift>) {
         for expected in
-            shape.indexes.iter().filter(|expected| !found.iter().any(|columns| columns == *expected))
+            shape.indexes.iter().filter(|expected| !found.iter().any(|index| index.serves(expected)))
         {
             drifts.push(self.drift(shape.table, "", format!("the index on ({expected}) is missing")));
         }
         // Elsewhere another index does no harm.
         if shape.table == Table::Messages {
-            for other in found.iter().filter(|columns| !shape.indexes.contains(&columns.as_str())) {
+            let other = |index: &&Index| !shape.indexes.iter().any(|expected| index.serves(expected));
+            for Index { columns, .. } in found.iter().filter(other) {
                 let problem = format!(
-                    "the index on ({other}) slows every producer down and may change the plans of reads"
+                    "the index on ({columns}) slows every producer down and may change the plans of reads"
                 );
                 drifts.push(self.drift(shape.table, "", problem));
             }

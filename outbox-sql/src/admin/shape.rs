@@ -126,7 +126,7 @@ pub(super) const SHAPES: [Shape; 8] = [
                 ("parked_behind", Type::Id, Null::Yes)
             ]
         ),
-        indexes: &["number", "id", "ordering_key,seq", "died_at,number"],
+        indexes: &["number", "id", "ordering_key,seq WHERE parked_behind IS NOT NULL", "died_at,number"],
     },
     Shape {
         table: Table::Shards,

@@ -78,6 +78,24 @@ fn a_claim_walks_the_primary_key() {
     });
 }
 
+/// A database whose default is another isolation level does not change that of the relay.
+#[test]
+fn the_relay_is_read_committed_whatever_the_default_is() {
+    case(|fixture| async move {
+        let alter = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = serializable', \
+                     current_database()); END $$";
+        sqlx::raw_sql(alter).execute(&fixture.pool).await.unwrap();
+        let store = PostgresStore::new(&fixture.pool);
+        assert_eq!(store.schema_check().await.unwrap(), []);
+        let url = fixture.pool.connect_options();
+        let level: String = sqlx::query_scalar("SELECT current_setting('transaction_isolation')")
+            .fetch_one(&mut url.connect().await.unwrap())
+            .await
+            .unwrap();
+        assert_eq!(level, "serializable", "others get the default");
+    });
+}
+
 /// The planner settings of the relay are not seen by the user's connections.
 #[test]
 fn the_settings_of_the_relay_stay_in_the_relay() {
