@@ -1,3 +1,5 @@
+use std::error::Error;
+
 use outbox_core::{StoreError, StoreErrorKind};
 use sea_orm::{DbErr, RuntimeErr};
 
@@ -47,6 +49,72 @@ fn kind(error: &DbErr) -> StoreErrorKind {
         | DbErr::Exec(RuntimeErr::SqlxError(error))
         | DbErr::Query(RuntimeErr::SqlxError(error)) => sqlx_error::kind(error),
         _ => StoreErrorKind::Other,
+    }
+}
+
+/// Whether an error, or what caused it, is a conflict: by it the database says that the transaction was not wrong, only
+/// unlucky, and that a fresh attempt may succeed. A serialization failure, a deadlock, a lock that was not granted in time,
+/// a busy SQLite.
+///
+/// sea-orm does not say what its errors were caused by; it is looked up in them. That goes for [`DbErr`], and for the
+/// error of a nested transaction's closure that returns one.
+#[must_use]
+pub fn is_conflict(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(conflict) = conflict(error) {
+            return conflict;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// `None` if the error itself is no database's.
+fn conflict(error: &(dyn Error + 'static)) -> Option<bool> {
+    use sea_orm::TransactionError;
+    let error = match error.downcast_ref::<TransactionError<DbErr>>() {
+        Some(TransactionError::Connection(error) | TransactionError::Transaction(error)) => error,
+        None => error,
+    };
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    {
+        let native = match error.downcast_ref::<DbErr>() {
+            Some(error) => of_sqlx(error),
+            None => error.downcast_ref::<sea_orm::sqlx::Error>(),
+        };
+        native.and_then(sqlx_error::is_conflict)
+    }
+    #[cfg(not(any(feature = "mysql", feature = "postgres", feature = "sqlite")))]
+    {
+        let _ = error;
+        None
+    }
+}
+
+/// Whether the error says that the transaction in which it happened had been ended by the database before.
+pub(crate) fn has_ended(error: &DbErr) -> bool {
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    if let Some(error) = of_sqlx(error) {
+        return sqlx_error::has_ended(error);
+    }
+    let _ = error;
+    false
+}
+
+/// Whether the connection is gone, and with it the answer.
+pub(crate) fn is_lost(error: &DbErr) -> bool {
+    kind(error) == StoreErrorKind::Unavailable
+}
+
+/// The error of sqlx inside.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+fn of_sqlx(error: &DbErr) -> Option<&sea_orm::sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
     }
 }
 

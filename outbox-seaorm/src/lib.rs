@@ -43,16 +43,42 @@
 //! # }
 //! ```
 //!
+//! Or in a transaction that takes its messages along, refuses to be committed after an error that was ignored, and begins
+//! anew after a conflict: [`SeaOrmWriter::transaction`].
+//!
+//! ```no_run
+//! # async fn example(
+//! #     db: sea_orm::DatabaseConnection,
+//! #     message: outbox_core::OutboxMessage,
+//! # ) -> Result<(), outbox_seaorm::TransactionError> {
+//! use outbox_core::TransactionPolicy;
+//! use outbox_seaorm::{SeaOrmWriter, TransactionError};
+//! use sea_orm::ConnectionTrait;
+//!
+//! let outbox = SeaOrmWriter::new();
+//! outbox
+//!     .transaction(&db, TransactionPolicy::new(), async |tx| {
+//!         tx.execute_unprepared("INSERT INTO orders (id) VALUES (7)").await?;
+//!         tx.add(message.clone());
+//!         Ok::<_, TransactionError>(())
+//!     })
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A connection that is no transaction is refused by the compiler, see [`TransactionConnection`].
 //!
 //! # After an error
 //!
 //! Roll the transaction back, also where the database would let it go on: PostgreSQL answers the `COMMIT` of a failed
 //! transaction with a `ROLLBACK` that sea-orm reports as success, and MariaDB and MySQL keep the rest of a transaction
-//! whose one statement ran into a lock wait time-out. A closure that passes the error on with `?` does so by itself.
+//! whose one statement ran into a lock wait time-out. A closure that passes the error on with `?` does so by itself, and
+//! [`OutboxTransaction`] sees to it for you.
 
 #![forbid(unsafe_code)]
 
+mod connection;
 mod store;
 mod transaction;
 mod writer;
@@ -63,6 +89,8 @@ mod migration;
 mod connections;
 mod driver;
 mod error;
+mod executor;
+mod frame;
 mod origin;
 mod query;
 mod row;
@@ -81,9 +109,14 @@ mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use connection::TransactionConnection;
 pub use driver::SeaOrmDriver;
+pub use error::is_conflict;
 #[cfg(feature = "migration")]
 pub use migration::{OutboxMigration, migrations, migrations_with_names};
 pub use store::SeaOrmStore;
-pub use transaction::TransactionConnection;
+pub use transaction::OutboxTransaction;
 pub use writer::SeaOrmWriter;
+
+/// Why a transaction with messages was not committed.
+pub type TransactionError = outbox_core::TransactionError<sea_orm::DbErr>;

@@ -41,10 +41,7 @@ pub(crate) fn of(connection: &DatabaseConnection) -> Box<dyn Origin> {
         Type::SqlxSqlitePoolConnection(_) => {
             Box::new(Server::of_pool(connection.get_sqlite_connection_pool(), connection))
         }
-        Type::Disconnected => Box::new(Nowhere {
-            dialect: Dialect::Postgres,
-            error: DbErr::Custom("the connection is disconnected: it leads to no database".to_owned()),
-        }),
+        Type::Disconnected => Box::new(Nowhere { dialect: Dialect::Postgres, error: disconnected() }),
         // With the feature of another crate there are more kinds, and those of tests.
         #[allow(unreachable_patterns, reason = "depends on the features of sea-orm")]
         _ => {
@@ -80,6 +77,19 @@ pub(crate) fn at(url: &str) -> Result<Box<dyn Origin>, StoreError> {
     }
 }
 
+/// The kind of database that a connection leads to.
+pub(crate) fn backend(connection: &DatabaseConnection) -> Result<DbBackend, DbErr> {
+    // sea-orm panics at the question.
+    if matches!(connection.inner, DatabaseConnectionType::Disconnected) {
+        return Err(disconnected());
+    }
+    Ok(connection.get_database_backend())
+}
+
+fn disconnected() -> DbErr {
+    DbErr::Custom("the connection is disconnected: it leads to no database".to_owned())
+}
+
 /// A connection to a database whose feature is off.
 pub(crate) fn feature_off(backend: DbBackend) -> DbErr {
     let ctx = match backend {
@@ -97,7 +107,8 @@ pub(crate) fn feature_off(backend: DbBackend) -> DbErr {
     DbErr::BackendNotSupported { db: backend.as_str(), ctx }
 }
 
-fn dialect(backend: DbBackend) -> Dialect {
+/// Its SQL.
+pub(crate) fn dialect(backend: DbBackend) -> Dialect {
     match backend {
         DbBackend::MySql => Dialect::MySql,
         DbBackend::Sqlite => Dialect::Sqlite,

@@ -47,24 +47,70 @@ pub(crate) fn kind(error: &sqlx::Error) -> StoreErrorKind {
     }
 }
 
-fn database_kind(error: &dyn DatabaseError) -> StoreErrorKind {
+/// Whether a database says by it that a fresh attempt may succeed. `None` if it is no database's.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> Option<bool> {
+    let sqlx::Error::Database(error) = error else {
+        return None;
+    };
+    Some(match native(&**error) {
+        Native::Postgres(code) => matches!(code, "40001" | "40P01" | "55P03"),
+        Native::MySql(number) => matches!(number, 1213 | 1205 | 1020 | 3572),
+        Native::Sqlite(code) => matches!(code & 0xff, 5 | 6),
+        Native::Other => false,
+    })
+}
+
+/// Whether it says that the transaction in which it happened had been ended by the database before.
+pub(crate) fn has_ended(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    match native(&**error) {
+        Native::Postgres(code) => code == "25P02",
+        // No such savepoint.
+        Native::MySql(number) => number == 1305,
+        Native::Sqlite(_) => error.message().starts_with("no such savepoint"),
+        Native::Other => false,
+    }
+}
+
+/// How a database itself numbers its errors.
+enum Native<'a> {
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "not compiled in"))]
+    Postgres(&'a str),
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "not compiled in"))]
+    MySql(u16),
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "not compiled in"))]
+    Sqlite(i32),
+    Other,
+}
+
+fn native(error: &dyn DatabaseError) -> Native<'_> {
     #[cfg(feature = "postgres")]
     if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-        return postgres_kind(error.code());
+        return Native::Postgres(error.code());
     }
     #[cfg(feature = "mysql")]
     if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
-        return mysql_kind(error.number());
+        return Native::MySql(error.number());
     }
     #[cfg(feature = "sqlite")]
     if let Some(error) = error.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
-        return sqlite_kind(error);
+        return Native::Sqlite(error.code().and_then(|code| code.parse().ok()).unwrap_or(0));
     }
     let _ = error;
-    StoreErrorKind::Other
+    Native::Other
 }
 
-#[cfg(feature = "postgres")]
+fn database_kind(error: &dyn DatabaseError) -> StoreErrorKind {
+    match native(error) {
+        Native::Postgres(code) => postgres_kind(code),
+        Native::MySql(number) => mysql_kind(number),
+        Native::Sqlite(code) => sqlite_kind(code, error.message()),
+        Native::Other => StoreErrorKind::Other,
+    }
+}
+
 fn postgres_kind(sqlstate: &str) -> StoreErrorKind {
     match sqlstate {
         // Serialization failure, deadlock, lock not available, statement time-out.
@@ -80,7 +126,6 @@ fn postgres_kind(sqlstate: &str) -> StoreErrorKind {
     }
 }
 
-#[cfg(feature = "mysql")]
 fn mysql_kind(number: u16) -> StoreErrorKind {
     match number {
         // Deadlock, lock wait time-out, record changed since the snapshot, lock not available at once, statement time-out.
@@ -93,10 +138,7 @@ fn mysql_kind(number: u16) -> StoreErrorKind {
     }
 }
 
-#[cfg(feature = "sqlite")]
-fn sqlite_kind(error: &sqlx::sqlite::SqliteError) -> StoreErrorKind {
-    let code = error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(0);
-    let message = error.message();
+fn sqlite_kind(code: i32, message: &str) -> StoreErrorKind {
     // The low byte is the primary code, the rest tells its variants apart.
     match code & 0xff {
         // Busy, locked.
@@ -127,7 +169,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "postgres")]
     fn sqlstates_have_their_kind() {
         let cases = [
             ("40001", StoreErrorKind::Conflict),
@@ -145,7 +186,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "mysql")]
     fn error_numbers_have_their_kind() {
         let cases = [
             (1213, StoreErrorKind::Conflict),

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -11,12 +12,16 @@ use crate::query::query;
 
 /// Writes messages to the outbox, through the caller's open transaction. One writer for every database whose feature is
 /// on: the transaction knows which one it leads to.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SeaOrmWriter {
     postgres: Option<InsertStatements>,
     mysql: Option<InsertStatements>,
     sqlite: Option<InsertStatements>,
+    after_commit: Option<Arc<AfterCommit>>,
 }
+
+/// What wakes the relay.
+type AfterCommit = dyn Fn() + Send + Sync;
 
 impl SeaOrmWriter {
     /// Writes to the table with the default name.
@@ -33,7 +38,16 @@ impl SeaOrmWriter {
             postgres: statements(cfg!(feature = "postgres"), Dialect::Postgres),
             mysql: statements(cfg!(feature = "mysql"), Dialect::MySql),
             sqlite: statements(cfg!(feature = "sqlite"), Dialect::Sqlite),
+            after_commit: None,
         }
+    }
+
+    /// Calls `hook` after each commit of an [`OutboxTransaction`](crate::OutboxTransaction) with messages: to wake the
+    /// relay. It must not block. A transaction of sea-orm's own does not call it.
+    #[must_use]
+    pub fn after_commit(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.after_commit = Some(Arc::new(hook));
+        self
     }
 
     /// Writes one event.
@@ -106,7 +120,7 @@ impl SeaOrmWriter {
         Ok(())
     }
 
-    fn statements(&self, backend: DbBackend) -> Result<&InsertStatements, DbErr> {
+    pub(crate) fn statements(&self, backend: DbBackend) -> Result<&InsertStatements, DbErr> {
         let statements = match backend {
             DbBackend::Postgres => &self.postgres,
             DbBackend::MySql => &self.mysql,
@@ -114,6 +128,13 @@ impl SeaOrmWriter {
             _ => &None,
         };
         statements.as_ref().ok_or_else(|| origin::feature_off(backend))
+    }
+
+    /// A transaction with messages is committed.
+    pub(crate) fn committed(&self) {
+        if let Some(hook) = &self.after_commit {
+            hook();
+        }
     }
 }
 
@@ -133,5 +154,15 @@ impl<C: TransactionConnection> OutboxWriter<C> for SeaOrmWriter {
 impl Default for SeaOrmWriter {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl fmt::Debug for SeaOrmWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeaOrmWriter")
+            .field("postgres", &self.postgres)
+            .field("mysql", &self.mysql)
+            .field("sqlite", &self.sqlite)
+            .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,11 @@
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use outbox_conformance::transaction_suite::{DatabaseSql, PlainConnection};
 use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
 use outbox_core::{
     ClaimRequest, ClaimSource, MessageId, OutboxAdmin, OutboxMessage, OutboxStore, Scope, ShardSet,
@@ -37,6 +39,12 @@ pub(crate) trait TestDatabase: Send + Sync + 'static {
 
     /// What turns a text into the type of the column of headers.
     const AS_JSON: &str = "";
+
+    /// Its SQL in the transaction suite.
+    const SQL: &DatabaseSql;
+
+    /// A connection of the pool.
+    fn acquire(db: &DatabaseConnection) -> impl Future<Output = Box<dyn PlainConnection>> + Send;
 }
 
 /// A database of its own for each case.
@@ -45,6 +53,8 @@ pub(crate) struct Fixture<DB: TestDatabase> {
     pub(crate) writer: SeaOrmWriter,
     /// All shards, all topics.
     pub(crate) scope: Scope,
+    /// How often the hook after a commit was called.
+    pub(crate) commits: Arc<AtomicUsize>,
     store: Arc<SeaOrmStore>,
     made: Mutex<Vec<(String, DatabaseConnection)>>,
     database: PhantomData<DB>,
@@ -90,7 +100,12 @@ impl<DB: TestDatabase> StoreFixture for Fixture<DB> {
         let shards = ShardSet::all(u8::try_from(shards).unwrap());
         let scope = Scope { shards, topics: TopicFilter::all() };
         let made = Mutex::new(vec![(name, db.clone())]);
-        Some(Self { db, writer: SeaOrmWriter::new(), scope, store, made, database: PhantomData })
+        let commits = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&commits);
+        let writer = SeaOrmWriter::new().after_commit(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        Some(Self { db, writer, scope, commits, store, made, database: PhantomData })
     }
 
     fn store(&self) -> Arc<SeaOrmStore> {

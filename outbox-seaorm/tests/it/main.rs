@@ -1,4 +1,4 @@
-//! The stores, the writer and the migration against real databases.
+//! The stores, the writer, the transactions and the migration against real databases.
 
 #![cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 #![allow(clippy::unwrap_used)]
@@ -8,6 +8,7 @@ mod fixture;
 mod log;
 mod origin;
 mod send;
+mod transactions;
 mod writer;
 
 #[cfg(feature = "migration")]
@@ -17,5 +18,7 @@ mod migration;
 mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "mysql")]
+mod sessions;
 #[cfg(feature = "sqlite")]
 mod sqlite;

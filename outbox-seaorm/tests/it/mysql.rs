@@ -2,19 +2,24 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox_conformance::transaction_suite::{DatabaseSql, PlainConnection};
 use outbox_conformance::{StoreFixture, run_case};
-use outbox_core::{Fence, LeaseRequest, OutboxStore, Outcome, RelayId, StoreErrorKind};
+use outbox_core::{
+    Fence, Isolation, LeaseRequest, OutboxStore, Outcome, RelayId, StoreErrorKind, TransactionPolicy,
+};
 use outbox_seaorm::SeaOrmStore;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use tokio::time::Instant;
 
 use crate::fixture::{Fixture, TestDatabase, select};
+use crate::transactions::Plain;
 use crate::writer::message;
 
 pub(crate) struct MySql;
 type MySqlFixture = Fixture<MySql>;
 
 outbox_conformance::store_suite!(MySqlFixture);
+outbox_conformance::transaction_suite!(MySqlFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::MySqlFixture:
@@ -38,6 +43,7 @@ mod migration {
 }
 
 impl TestDatabase for MySql {
+    const SQL: &DatabaseSql = &DatabaseSql::MYSQL;
     #[cfg(feature = "migration")]
     const TABLES_ROLL_BACK: bool = false;
     const CONNECTIONS: &str = "SELECT count(*) FROM information_schema.processlist WHERE db = database()";
@@ -49,6 +55,10 @@ impl TestDatabase for MySql {
         let mut options = ConnectOptions::new(format!("{}/{name}", url()));
         options.connect_lazy(true);
         Some(Database::connect(options).await.unwrap())
+    }
+
+    async fn acquire(db: &DatabaseConnection) -> Box<dyn PlainConnection> {
+        Box::new(Plain(db.get_mysql_connection_pool().acquire().await.unwrap()))
     }
 
     async fn remove(name: &str) {
@@ -170,4 +180,32 @@ async fn errors_say_where_and_never_how() {
     for text in [format!("{error} {error:?}"), format!("{store:?}")] {
         assert!(!text.contains(secret), "{text}");
     }
+}
+
+/// The level that was asked for is the one that is in force.
+#[test]
+fn the_isolation_level_is_in_force() {
+    case(|fixture| async move {
+        for (isolation, expected) in [
+            (Isolation::ReadCommitted, "READ COMMITTED"),
+            (Isolation::RepeatableRead, "REPEATABLE READ"),
+            (Isolation::Serializable, "SERIALIZABLE"),
+        ] {
+            let policy = TransactionPolicy::new().isolation(isolation);
+            let mut tx = fixture.writer.begin_with(&fixture.db, &policy).await.unwrap();
+            // It is not in the list before it has done something.
+            tx.add(message());
+            tx.flush().await.unwrap();
+            let give_up = Instant::now() + Duration::from_secs(20);
+            let level = "SELECT trx_isolation_level FROM information_schema.innodb_trx
+                         WHERE trx_mysql_thread_id = connection_id()";
+            // The table is a cache: at first it may have the transaction before on this connection.
+            while select::<String>(&tx, level).await != [expected] {
+                assert!(Instant::now() < give_up, "it is not {expected}");
+                // Whoever reads this table more often than every 100 ms keeps seeing the same.
+                tokio::time::sleep(Duration::from_millis(150)).await;
+            }
+            tx.commit().await.unwrap();
+        }
+    });
 }

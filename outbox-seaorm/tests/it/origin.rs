@@ -1,7 +1,7 @@
 //! Connections and URLs that lead to nothing the store can use.
 
 use outbox_core::{OutboxStore, StoreErrorKind};
-use outbox_seaorm::SeaOrmStore;
+use outbox_seaorm::{SeaOrmStore, SeaOrmWriter};
 use sea_orm::DatabaseConnection;
 
 #[tokio::test]
@@ -9,6 +9,8 @@ async fn a_disconnected_connection_is_an_error_of_each_operation() {
     let store = SeaOrmStore::new(&DatabaseConnection::default());
     let error = store.is_empty().await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Invalid);
+    assert!(error.to_string().contains("disconnected"), "{error}");
+    let error = SeaOrmWriter::new().begin(&DatabaseConnection::default()).await.unwrap_err();
     assert!(error.to_string().contains("disconnected"), "{error}");
 }
 

@@ -2,19 +2,22 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox_conformance::transaction_suite::{DatabaseSql, PlainConnection};
 use outbox_conformance::{StoreFixture, run_case};
-use outbox_core::{OutboxAdmin, OutboxMessage, OutboxStore, StoreErrorKind};
-use outbox_seaorm::{SeaOrmStore, SeaOrmWriter};
+use outbox_core::{Isolation, OutboxAdmin, OutboxMessage, OutboxStore, StoreErrorKind, TransactionPolicy};
+use outbox_seaorm::{SeaOrmStore, SeaOrmWriter, TransactionError};
 use outbox_sql::TableNames;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 
 use crate::fixture::{Fixture, TestDatabase, select};
+use crate::transactions::Plain;
 use crate::writer::message;
 
 pub(crate) struct Postgres;
 type PostgresFixture = Fixture<Postgres>;
 
 outbox_conformance::store_suite!(PostgresFixture);
+outbox_conformance::transaction_suite!(PostgresFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::PostgresFixture:
@@ -38,6 +41,7 @@ mod migration {
 }
 
 impl TestDatabase for Postgres {
+    const SQL: &DatabaseSql = &DatabaseSql::POSTGRES;
     const CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
     const AS_JSON: &str = "::json";
 
@@ -47,6 +51,10 @@ impl TestDatabase for Postgres {
         server.execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
         server.close().await.unwrap();
         Some(connect(url(name)).await)
+    }
+
+    async fn acquire(db: &DatabaseConnection) -> Box<dyn PlainConnection> {
+        Box::new(Plain(db.get_postgres_connection_pool().acquire().await.unwrap()))
     }
 
     async fn remove(name: &str) {
@@ -194,6 +202,8 @@ fn the_search_path_is_that_of_the_pool() {
 async fn the_relay_does_not_fill_the_log() {
     let Some(server) = server().await else { return };
     let statements = crate::log::Statements::default();
+    // While there is only one, `tracing` lets whatever thread logs first decide for all that nobody listens.
+    let _second = tracing::Dispatch::new(statements.clone());
     let _guard = tracing::subscriber::set_default(statements.clone());
     select::<i64>(&server, "SELECT 1::int8").await;
     let of_user = statements.count();
@@ -224,4 +234,48 @@ async fn a_transaction_pooler_is_found() {
     let error = store.check().await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Invalid);
     assert!(error.to_string().contains("pooler"), "{error}");
+}
+
+/// Whose connection is lost while he commits is told that nobody knows; a commit that is refused is an error like any
+/// other, and the connection is good.
+#[test]
+fn a_commit_that_fails_says_how() {
+    case(|fixture| async move {
+        let script = "CREATE TABLE business (id int, UNIQUE (id) DEFERRABLE INITIALLY DEFERRED);
+             CREATE TABLE fatal (id int);
+             CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$
+                 BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER cut AFTER INSERT ON fatal DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION cut()";
+        fixture.db.execute_unprepared(script).await.unwrap();
+        let mut tx = fixture.writer.begin(&fixture.db).await.unwrap();
+        tx.execute_unprepared("INSERT INTO business VALUES (1), (1)").await.unwrap();
+        tx.add(message());
+        let error = tx.commit().await.unwrap_err();
+        assert!(matches!(error, TransactionError::Database(_)), "{error}");
+        let mut tx = fixture.writer.begin(&fixture.db).await.unwrap();
+        tx.execute_unprepared("INSERT INTO fatal VALUES (1)").await.unwrap();
+        tx.add(message());
+        let error = tx.commit().await.unwrap_err();
+        assert!(matches!(error, TransactionError::Unknown(_)), "{error}");
+        assert_eq!(fixture.fresh_ids().await, []);
+        assert_eq!(fixture.commits.load(std::sync::atomic::Ordering::Relaxed), 0);
+    });
+}
+
+/// The level that was asked for is the one that is in force.
+#[test]
+fn the_isolation_level_is_in_force() {
+    case(|fixture| async move {
+        for (isolation, expected) in [
+            (Isolation::ReadCommitted, "read committed"),
+            (Isolation::RepeatableRead, "repeatable read"),
+            (Isolation::Serializable, "serializable"),
+        ] {
+            let policy = TransactionPolicy::new().isolation(isolation);
+            let tx = fixture.writer.begin_with(&fixture.db, &policy).await.unwrap();
+            assert_eq!(select::<String>(&tx, "SHOW transaction_isolation").await, [expected]);
+            tx.commit().await.unwrap();
+        }
+    });
 }

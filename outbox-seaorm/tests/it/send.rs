@@ -1,9 +1,11 @@
 //! A service that is generic over its writer can be spawned: checked by compiling it.
 
 use outbox_core::bytes::Bytes;
-use outbox_core::{BoxError, Event, EventCodec, OutboxMessage, OutboxWriter};
-use outbox_seaorm::{SeaOrmWriter, TransactionConnection};
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use outbox_core::{BoxError, Event, EventCodec, OutboxMessage, OutboxWriter, TransactionPolicy};
+use outbox_seaorm::{OutboxTransaction, SeaOrmWriter, TransactionConnection, TransactionError};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, StreamTrait, TransactionTrait,
+};
 
 struct Orders<W> {
     db: DatabaseConnection,
@@ -62,6 +64,54 @@ impl EventCodec<Placed> for Text {
 #[allow(dead_code, reason = "compiling it is the test")]
 fn spawn_emit(txn: DatabaseTransaction, outbox: SeaOrmWriter, event: Placed) {
     drop(tokio::spawn(async move { outbox.emit(&txn, &event).await }));
+}
+
+/// What repositories take.
+async fn insert_by_trait<C: ConnectionTrait>(connection: &C) -> Result<(), DbErr> {
+    connection.execute_unprepared("INSERT INTO orders (id) VALUES (7)").await.map(drop)
+}
+
+async fn insert_by_all_traits<C>(connection: &C) -> Result<(), DbErr>
+where
+    C: ConnectionTrait + TransactionTrait + StreamTrait,
+{
+    insert_by_trait(&connection.begin().await?).await
+}
+
+async fn insert_by_type(transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+    insert_by_trait(transaction).await
+}
+
+async fn place(
+    db: DatabaseConnection,
+    outbox: SeaOrmWriter,
+    message: OutboxMessage,
+) -> Result<u64, TransactionError> {
+    let policy = TransactionPolicy::new();
+    let (outbox, message) = (&outbox, &message);
+    let placed = outbox.transaction(&db, policy, async |tx| {
+        insert_by_trait(tx).await?;
+        insert_by_all_traits(tx).await?;
+        insert_by_type(tx).await?;
+        outbox.enqueue(tx, message).await?;
+        tx.add(message.clone());
+        Ok::<_, TransactionError>(7)
+    });
+    placed.await
+}
+
+async fn place_by_hand(db: DatabaseConnection, outbox: SeaOrmWriter) -> Result<(), TransactionError> {
+    let mut tx: OutboxTransaction = outbox.begin(&db).await?;
+    insert_by_trait(&tx).await?;
+    insert_by_type(&tx).await?;
+    tx.flush().await?;
+    tx.commit().await
+}
+
+#[allow(dead_code, reason = "compiling it is the test")]
+fn spawn_transactions(db: DatabaseConnection, outbox: SeaOrmWriter, message: OutboxMessage) {
+    drop(tokio::spawn(place(db.clone(), outbox.clone(), message)));
+    drop(tokio::spawn(place_by_hand(db, outbox)));
 }
 
 #[cfg(feature = "sqlite")]

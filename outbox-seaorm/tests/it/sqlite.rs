@@ -3,18 +3,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox_conformance::transaction_suite::{DatabaseSql, PlainConnection};
 use outbox_conformance::{StoreFixture, run_case};
 use outbox_core::{OutboxAdmin, OutboxStore, StoreErrorKind};
-use outbox_seaorm::{SeaOrmStore, SeaOrmWriter};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
+use outbox_seaorm::{SeaOrmStore, SeaOrmWriter, TransactionError, is_conflict};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 
 use crate::fixture::{Fixture, TestDatabase, select};
+use crate::transactions::Plain;
 use crate::writer::message;
 
 pub(crate) struct Sqlite;
 type SqliteFixture = Fixture<Sqlite>;
 
 outbox_conformance::store_suite!(SqliteFixture);
+outbox_conformance::transaction_suite!(SqliteFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::SqliteFixture:
@@ -38,12 +41,17 @@ mod migration {
 }
 
 impl TestDatabase for Sqlite {
+    const SQL: &DatabaseSql = &DatabaseSql::SQLITE;
     async fn create(name: &str) -> Option<DatabaseConnection> {
         std::fs::create_dir(folder(name)).unwrap();
         let url = format!("sqlite://{}?mode=rwc", folder(name).join("outbox.db").display());
         let mut options = ConnectOptions::new(url);
         options.max_connections(10).connect_lazy(true);
         Some(Database::connect(options).await.unwrap())
+    }
+
+    async fn acquire(db: &DatabaseConnection) -> Box<dyn PlainConnection> {
+        Box::new(Plain(db.get_sqlite_connection_pool().acquire().await.unwrap()))
     }
 
     async fn remove(name: &str) {
@@ -126,4 +134,55 @@ async fn a_missing_file_is_named() {
     let error = SeaOrmStore::connect("sqlite:///nowhere/outbox.db").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(error.to_string().contains("/nowhere/outbox.db"), "{error}");
+}
+
+/// A transaction that SQLite has ended by itself is over for sqlx, too, however its scope goes: the next one on that
+/// connection begins as a transaction that writes, and not as a savepoint of the last.
+#[test]
+fn a_transaction_that_was_ended_is_forgotten() {
+    case(|fixture| async move {
+        let file = select::<String>(&fixture.db, "SELECT file FROM pragma_database_list").await.remove(0);
+        let mut options = ConnectOptions::new(format!("sqlite://{file}"));
+        options.max_connections(1);
+        let db = Database::connect(options).await.unwrap();
+        db.execute_unprepared("CREATE TABLE business (id INTEGER PRIMARY KEY)").await.unwrap();
+        db.execute_unprepared("INSERT INTO business VALUES (1)").await.unwrap();
+        let end = "INSERT OR ROLLBACK INTO business VALUES (1)";
+        let mut rival = Sqlite::acquire(&fixture.db).await;
+        rival.execute("PRAGMA busy_timeout = 0").await.unwrap();
+
+        let tx = fixture.writer.begin(&db).await.unwrap();
+        tx.execute_unprepared(end).await.unwrap_err();
+        drop(tx);
+        let tx = fixture.writer.begin(&db).await.unwrap();
+        assert!(rival.execute("BEGIN IMMEDIATE").await.is_err(), "it has the lock");
+        tx.execute_unprepared(end).await.unwrap_err();
+        tx.rollback().await;
+        let tx = fixture.writer.begin(&db).await.unwrap();
+        assert!(rival.execute("BEGIN IMMEDIATE").await.is_err(), "it has the lock");
+        tx.execute_unprepared(end).await.unwrap_err();
+        tx.commit().await.unwrap_err();
+        let tx = fixture.writer.begin(&db).await.unwrap();
+        assert!(rival.execute("BEGIN IMMEDIATE").await.is_err(), "it has the lock");
+        tx.commit().await.unwrap();
+        rival.execute("BEGIN IMMEDIATE").await.expect("nobody has the lock");
+    });
+}
+
+/// A conflict is found wherever sea-orm has put it.
+#[test]
+fn a_conflict_is_found() {
+    case(|fixture| async move {
+        let file = select::<String>(&fixture.db, "SELECT file FROM pragma_database_list").await.remove(0);
+        let hasty = Database::connect(format!("sqlite://{file}")).await.unwrap();
+        hasty.execute_unprepared("PRAGMA busy_timeout = 0").await.unwrap();
+        let tx = fixture.writer.begin(&fixture.db).await.unwrap();
+        let busy = fixture.writer.begin(&hasty).await.unwrap_err();
+        tx.rollback().await;
+        assert!(is_conflict(&busy), "{busy:?}");
+        let nested = sea_orm::TransactionError::Transaction(busy.clone());
+        assert!(is_conflict(&nested), "{nested:?}");
+        assert!(is_conflict(&TransactionError::Database(busy)));
+        assert!(!is_conflict(&sea_orm::DbErr::Custom("out of stock".to_owned())));
+    });
 }
