@@ -69,6 +69,53 @@ fn kind(dialect: Dialect, error: &Error) -> StoreErrorKind {
     }
 }
 
+/// Whether an error, or what caused it, is a conflict: by it the database says that the transaction was not wrong, only
+/// unlucky, and that a fresh attempt may succeed. A serialization failure, a deadlock, a lock that was not granted in time,
+/// a busy SQLite.
+///
+/// diesel names the serialization failure of PostgreSQL and the deadlock of MySQL and MariaDB; the others are told by the
+/// database's text, if it is English.
+#[must_use]
+pub fn is_conflict(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<Error>() {
+            return conflicts(error);
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn conflicts(error: &Error) -> bool {
+    match error {
+        Error::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
+        Error::DatabaseError(_, information) => {
+            let text = information.message();
+            CONFLICTS.iter().any(|(start, part)| text.starts_with(start) && text.contains(part))
+        }
+        Error::RollbackErrorOnCommit { commit_error, .. } => conflicts(commit_error),
+        _ => false,
+    }
+}
+
+/// Whether the error says that the transaction in which it happened had been ended by the database before. Only for the
+/// statements of [`outbox_sql::TransactionStatements`] and those after them.
+pub(crate) fn has_ended(error: &Error) -> bool {
+    let Error::DatabaseError(_, information) = error else {
+        return false;
+    };
+    let text = information.message();
+    // MySQL, MariaDB and SQLite name, in whatever language, the savepoint that is gone.
+    let mut words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    text.starts_with("current transaction is aborted") || words.any(|word| word == "outbox_transaction")
+}
+
+/// Whether the connection is gone, and with it the answer.
+pub(crate) fn is_lost(dialect: Dialect, error: &Error) -> bool {
+    kind(dialect, error) == StoreErrorKind::Unavailable
+}
+
 /// What the database's own text says: diesel keeps the number of the error to itself. MySQL and MariaDB are told to speak
 /// English ([`ENGLISH`]), and so does SQLite. PostgreSQL lets only a superuser choose, and what a server says in another
 /// language is [`StoreErrorKind::Other`], which the relay tries again like a conflict; the loss of a connection does not
@@ -90,6 +137,23 @@ type Kinds = &'static [(&'static str, &'static str, StoreErrorKind)];
 /// Makes [`text_kind`] work, also on a server whose language is another.
 #[cfg(any(feature = "mysql", feature = "async-mysql"))]
 pub(crate) const ENGLISH: &str = "SET SESSION lc_messages = 'en_US'";
+
+/// How the text of a conflict begins, and what else is in it. Fewer than those that make the relay try again: a statement
+/// time-out of the user's is his own.
+const CONFLICTS: &[(&str, &str)] = &[
+    // PostgreSQL: 40P01, 40001, 55P03.
+    ("deadlock detected", ""),
+    ("could not serialize access", ""),
+    ("could not obtain lock", ""),
+    ("canceling statement due to lock timeout", ""),
+    // MySQL and MariaDB: 1213, 1205, 1020, 3572.
+    ("Deadlock found", ""),
+    ("Lock wait timeout exceeded", ""),
+    ("Record has changed since last read", ""),
+    ("Statement aborted because lock(s)", ""),
+    // SQLite: 5, 6.
+    ("database", "is locked"),
+];
 
 const POSTGRES: Kinds = &[
     // 40P01, 40001.

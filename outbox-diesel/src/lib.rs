@@ -27,6 +27,52 @@
 //! The error of a writer is diesel's own, so `?` also works in a closure that ends with an error type of yours. The
 //! connection may be one of a pool, and the transaction a nested one.
 //!
+//! # Transactions that begin anew
+//!
+//! `transaction` of a writer runs its body again after a conflict, writes the messages right before the commit, and refuses
+//! to commit where an error was ignored that has spoiled it. `begin` is the same without a body. What they give is a
+//! connection, too.
+//!
+//! ```no_run
+//! # #[cfg(feature = "postgres")]
+//! # fn example(connection: &mut diesel::PgConnection, outbox: outbox_diesel::PostgresWriter, message: outbox_core::OutboxMessage) -> Result<(), outbox_diesel::TransactionError> {
+//! # use diesel::prelude::*;
+//! # diesel::table! { orders (id) { id -> BigInt, } }
+//! use outbox_core::TransactionPolicy;
+//! use outbox_diesel::TransactionError;
+//!
+//! outbox.transaction(connection, TransactionPolicy::new(), |tx| {
+//!     diesel::insert_into(orders::table).values(orders::id.eq(7)).execute(tx)?;
+//!     tx.add(message.clone());
+//!     Ok::<_, TransactionError>(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same with diesel-async. A transaction whose future is dropped takes its connection along.
+//!
+//! ```no_run
+//! # #[cfg(feature = "async-postgres")]
+//! # async fn example(pool: diesel_async::pooled_connection::bb8::Pool<diesel_async::AsyncPgConnection>, outbox: outbox_diesel::AsyncPostgresWriter, message: outbox_core::OutboxMessage) -> Result<(), Box<dyn std::error::Error>> {
+//! # use diesel::ExpressionMethods;
+//! # diesel::table! { orders (id) { id -> BigInt, } }
+//! # use outbox_core::TransactionPolicy;
+//! # use outbox_diesel::TransactionError;
+//! use diesel_async::RunQueryDsl;
+//!
+//! let mut connection = pool.get().await?;
+//! outbox
+//!     .transaction(&mut *connection, TransactionPolicy::new(), async |tx| {
+//!         diesel::insert_into(orders::table).values(orders::id.eq(7)).execute(tx).await?;
+//!         tx.add(message.clone());
+//!         Ok::<_, TransactionError>(())
+//!     })
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Features
 //!
 //! Each database has a feature for diesel's own connections, which block, and one for those of diesel-async. Several can
@@ -53,10 +99,10 @@
 //!
 //! # After an error
 //!
-//! Roll the transaction back, also where the database would let it go on: PostgreSQL answers the `COMMIT` of a failed
-//! transaction with a `ROLLBACK` that diesel may report as success, and MariaDB and MySQL keep the rest of a transaction
-//! whose one statement ran into a lock wait time-out. With `?` in the closure of `transaction` that happens by itself. What
-//! is to go on after an error belongs into a nested `transaction`, which is a savepoint.
+//! In a transaction of diesel's own: roll it back, also where the database would let it go on. PostgreSQL answers the
+//! `COMMIT` of a failed transaction with a `ROLLBACK` that diesel may report as success, and MariaDB and MySQL keep the rest
+//! of a transaction whose one statement ran into a lock wait time-out. With `?` in the closure of `transaction` that happens
+//! by itself. What is to go on after an error belongs into a nested `transaction`, which is a savepoint.
 
 #![forbid(unsafe_code)]
 // Without a database there is nothing but the trait.
@@ -91,7 +137,10 @@ mod postgres;
 mod sqlite;
 
 #[cfg(any(feature = "async-postgres", feature = "async-mysql", feature = "async-sqlite"))]
-pub use asynchronous::{AsyncBackend, AsyncDieselDriver, AsyncDieselStore, AsyncDieselWriter};
+pub use asynchronous::{
+    AsyncBackend, AsyncDieselDriver, AsyncDieselStore, AsyncDieselWriter, AsyncOutboxTransaction,
+    AsyncProducerConnection,
+};
 #[cfg(feature = "async-mysql")]
 pub use asynchronous::{AsyncMySqlStore, AsyncMySqlWriter};
 #[cfg(feature = "async-postgres")]
@@ -100,10 +149,14 @@ pub use asynchronous::{AsyncPostgresStore, AsyncPostgresWriter};
 pub use asynchronous::{AsyncSqliteConnection, AsyncSqliteStore, AsyncSqliteWriter, SqliteThreads};
 pub use backend::Backend;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
-pub use blocking::{BlockingBackend, DieselDriver, DieselStore, DieselWriter};
+pub use blocking::{BlockingBackend, DieselDriver, DieselStore, DieselWriter, OutboxTransaction};
 #[cfg(feature = "mysql")]
 pub use blocking::{MySqlStore, MySqlWriter};
 #[cfg(feature = "postgres")]
 pub use blocking::{PostgresStore, PostgresWriter};
 #[cfg(feature = "sqlite")]
 pub use blocking::{SqliteStore, SqliteWriter};
+pub use error::is_conflict;
+
+/// Why a transaction with messages was not committed.
+pub type TransactionError = outbox_core::TransactionError<diesel::result::Error>;

@@ -15,8 +15,8 @@ pub(crate) struct BoundStatement<'a, DB: Backend> {
 }
 
 impl<'a, DB: Backend> BoundStatement<'a, DB> {
-    pub(crate) fn new(statement: Statement<'a>) -> QueryResult<Self> {
-        Ok(Self { statement, database: PhantomData })
+    pub(crate) fn new(statement: Statement<'a>) -> Self {
+        Self { statement, database: PhantomData }
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
                 Statement::new(&reused, vec![Value::from(number)]),
                 Statement::once(format!("SELECT {number}, ?"), vec![Value::from(number)]),
             ] {
-                connection.execute_returning_count(&BoundStatement::new(statement).unwrap()).unwrap();
+                connection.execute_returning_count(&BoundStatement::new(statement)).unwrap();
             }
         }
         assert_eq!(*kept.lock().unwrap(), ["SELECT ?"]);

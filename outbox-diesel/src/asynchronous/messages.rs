@@ -23,7 +23,7 @@ pub(super) async fn read<C>(
 where
     C: AsyncConnection<Backend: Backend>,
 {
-    let mut rows = pin!(connection.load(BoundStatement::<C::Backend>::new(statement)?).await?);
+    let mut rows = pin!(connection.load(BoundStatement::<C::Backend>::new(statement)).await?);
     let mut claim = Claim { rows: Vec::with_capacity(limit.min(1024)), more: false };
     let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {

@@ -1,11 +1,15 @@
 //! On diesel-async.
 
+mod attempts;
+mod producer;
 mod store;
+mod transaction;
 mod writer;
 
 mod backend;
 mod connections;
 mod connector;
+mod depth;
 mod driver;
 #[cfg(any(feature = "async-postgres", feature = "async-mysql"))]
 mod messages;
@@ -26,7 +30,9 @@ pub use driver::AsyncDieselDriver;
 pub use mysql::{AsyncMySqlStore, AsyncMySqlWriter};
 #[cfg(feature = "async-postgres")]
 pub use postgres::{AsyncPostgresStore, AsyncPostgresWriter};
+pub use producer::AsyncProducerConnection;
 #[cfg(feature = "async-sqlite")]
 pub use sqlite::{AsyncSqliteConnection, AsyncSqliteStore, AsyncSqliteWriter, SqliteThreads};
 pub use store::AsyncDieselStore;
+pub use transaction::AsyncOutboxTransaction;
 pub use writer::AsyncDieselWriter;

@@ -10,7 +10,7 @@ use outbox_sql::{Row, Statement};
 use super::backend::{AsyncBackend, Rest};
 use super::connections::Connections;
 use super::connector::Connector;
-use super::{messages, statements};
+use super::{AsyncProducerConnection, messages, statements};
 use crate::error::ENGLISH;
 
 /// Writes messages to an outbox in MySQL or MariaDB, through the connection of the caller's transaction.
@@ -65,6 +65,14 @@ impl AsyncBackend for AsyncMysqlConnection {
     fn examine(_connections: &Connections<Self>) -> BoxFuture<'_, Result<(), StoreError>> {
         ready(Ok(())).boxed()
     }
+}
+
+impl AsyncProducerConnection for AsyncMysqlConnection {
+    type Database = Mysql;
+
+    /// Not a rollback. The session's `autocommit` is off, and the driver takes an answer that nobody waited for for that of
+    /// the next statement: whoever uses the connection all the same must get nothing but errors.
+    const FAREWELL: Option<&'static str> = Some("KILL CONNECTION_ID()");
 }
 
 fn address(options: &Opts) -> String {

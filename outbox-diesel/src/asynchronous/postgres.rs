@@ -15,7 +15,7 @@ use super::backend::{AsyncBackend, Rest};
 use super::connections::Connections;
 use super::connector::Connector;
 use super::pooler;
-use super::{messages, statements};
+use super::{AsyncProducerConnection, messages, statements};
 
 /// Writes messages to an outbox in PostgreSQL, through the connection of the caller's transaction.
 pub type AsyncPostgresWriter = super::AsyncDieselWriter<Pg>;
@@ -61,6 +61,13 @@ impl AsyncBackend for AsyncPgConnection {
     fn examine(connections: &Connections<Self>) -> BoxFuture<'_, Result<(), StoreError>> {
         pooler::refuse(connections).boxed()
     }
+}
+
+impl AsyncProducerConnection for AsyncPgConnection {
+    type Database = Pg;
+
+    /// It is carried out right after what was sent before, also if nobody waited for the end of that.
+    const FAREWELL: Option<&'static str> = Some("ROLLBACK");
 }
 
 /// What `AsyncPgConnection::establish` does, except that it keeps the reason of a failure to itself.

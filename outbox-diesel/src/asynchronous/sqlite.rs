@@ -12,7 +12,7 @@ use outbox_sql::{Row, Session, Statement};
 use super::backend::{AsyncBackend, Rest};
 use super::connections::Connections;
 use super::connector::Connector;
-use super::statements;
+use super::{AsyncProducerConnection, statements};
 use crate::BlockingBackend;
 use crate::blocking::owned;
 use crate::sqlite::file::DatabaseFile;
@@ -99,6 +99,16 @@ impl AsyncBackend for AsyncSqliteConnection {
     fn examine(connections: &Connections<Self>) -> BoxFuture<'_, Result<(), StoreError>> {
         check_version(connections).boxed()
     }
+}
+
+impl<S> AsyncProducerConnection for SyncConnectionWrapper<SqliteConnection, S>
+where
+    S: SpawnBlocking + Send + 'static,
+{
+    type Database = Sqlite;
+
+    /// It would be a statement on another thread, for which diesel-async lets this one wait.
+    const FAREWELL: Option<&'static str> = None;
 }
 
 /// Refuses a SQLite library that is too old.

@@ -13,7 +13,7 @@ pub(super) async fn rows<C>(connection: &mut C, statement: Statement<'_>) -> Que
 where
     C: AsyncConnection<Backend: Backend>,
 {
-    let mut rows = pin!(connection.load(BoundStatement::<C::Backend>::new(statement)?).await?);
+    let mut rows = pin!(connection.load(BoundStatement::<C::Backend>::new(statement)).await?);
     let mut read = Vec::new();
     while let Some(row) = rows.try_next().await? {
         read.push(decode::row(&row)?);
@@ -26,5 +26,5 @@ pub(super) async fn count<C>(connection: &mut C, statement: Statement<'_>) -> Qu
 where
     C: AsyncConnection<Backend: Backend>,
 {
-    connection.execute_returning_count(BoundStatement::<C::Backend>::new(statement)?).await
+    connection.execute_returning_count(BoundStatement::<C::Backend>::new(statement)).await
 }

@@ -1,9 +1,12 @@
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use diesel::QueryResult;
+use diesel::result::Error;
 use diesel_async::AsyncConnection;
-use outbox_core::{OutboxMessage, OutboxWriter};
+use outbox_core::{Event, OutboxMessage, OutboxWriter};
 use outbox_sql::{InsertStatements, TableNames};
 
 use super::statements;
@@ -32,11 +35,14 @@ use crate::Backend;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct AsyncDieselWriter<B: Backend> {
     statements: InsertStatements,
+    after_commit: Option<Arc<AfterCommit>>,
     database: PhantomData<fn() -> B>,
 }
+
+/// What wakes the relay.
+type AfterCommit = dyn Fn() + Send + Sync;
 
 impl<B: Backend> AsyncDieselWriter<B> {
     /// Writes to the table with the default name.
@@ -48,7 +54,39 @@ impl<B: Backend> AsyncDieselWriter<B> {
     /// Writes to a table with another name.
     #[must_use]
     pub fn with_names(names: &TableNames) -> Self {
-        Self { statements: InsertStatements::new(B::DIALECT, names), database: PhantomData }
+        Self {
+            statements: InsertStatements::new(B::DIALECT, names),
+            after_commit: None,
+            database: PhantomData,
+        }
+    }
+
+    /// Calls `hook` after each commit of an [`AsyncOutboxTransaction`](crate::AsyncOutboxTransaction) with messages: to wake
+    /// the relay. It must not block. A transaction of diesel's own does not call it.
+    #[must_use]
+    pub fn after_commit(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.after_commit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Writes one event. Inside `connection.transaction(async |connection| …)` it is `connection`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SerializationError`] with a [`MessageError`](outbox_core::MessageError) if it can't be encoded or is out of
+    /// its limits; nothing was sent to the database then. Otherwise as [`AsyncDieselWriter::enqueue`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`AsyncDieselWriter::enqueue`].
+    pub fn emit<C, E>(&self, connection: &mut C, event: &E) -> impl Future<Output = QueryResult<()>> + Send
+    where
+        C: AsyncConnection<Backend = B>,
+        E: Event + ?Sized,
+    {
+        // At once, so that the event need not be `Sync`.
+        let message = OutboxMessage::event(event).map_err(|error| Error::SerializationError(error.into()));
+        async move { self.enqueue(connection, &message?).await }
     }
 
     /// Writes one message. Inside `connection.transaction(async |connection| …)` it is `connection`.
@@ -90,11 +128,22 @@ impl<B: Backend> AsyncDieselWriter<B> {
     }
 }
 
+impl<B: Backend> AsyncDieselWriter<B> {
+    /// A transaction with messages is committed.
+    pub(super) fn committed(&self) {
+        if let Some(hook) = &self.after_commit {
+            hook();
+        }
+    }
+}
+
+// Or the compiler would only say that a pool is no connection, and not what to pass.
+#[diagnostic::do_not_recommend]
 impl<B: Backend, C> OutboxWriter<C> for AsyncDieselWriter<B>
 where
     C: AsyncConnection<Backend = B>,
 {
-    type Error = diesel::result::Error;
+    type Error = Error;
 
     fn enqueue_all(
         &self,
@@ -113,6 +162,16 @@ impl<B: Backend> Default for AsyncDieselWriter<B> {
 
 impl<B: Backend> Clone for AsyncDieselWriter<B> {
     fn clone(&self) -> Self {
-        Self { statements: self.statements.clone(), database: PhantomData }
+        Self {
+            statements: self.statements.clone(),
+            after_commit: self.after_commit.clone(),
+            database: PhantomData,
+        }
+    }
+}
+
+impl<B: Backend> fmt::Debug for AsyncDieselWriter<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncDieselWriter").field("statements", &self.statements).finish_non_exhaustive()
     }
 }

@@ -136,7 +136,7 @@ fn run_step<C: BlockingBackend>(
 }
 
 fn execute<C: BlockingBackend>(connection: &mut C, statement: Statement<'static>) -> QueryResult<u64> {
-    let statement = BoundStatement::<C::Database>::new(statement)?;
+    let statement = BoundStatement::<C::Database>::new(statement);
     let changed = connection.execute_returning_count(&statement)?;
     u64::try_from(changed).map_err(Error::IntegerConversion)
 }

@@ -8,6 +8,7 @@ pub(crate) mod owned;
 mod read;
 mod store;
 mod threads;
+mod transaction;
 mod writer;
 
 #[cfg(feature = "mysql")]
@@ -26,4 +27,5 @@ pub use postgres::{PostgresStore, PostgresWriter};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteStore, SqliteWriter};
 pub use store::DieselStore;
+pub use transaction::OutboxTransaction;
 pub use writer::DieselWriter;

@@ -19,7 +19,7 @@ where
 {
     let mut claim = Claim { rows: Vec::with_capacity(limit.min(1024)), more: false };
     let mut bytes = 0;
-    for row in connection.load(BoundStatement::new(statement)?)? {
+    for row in connection.load(BoundStatement::new(statement))? {
         let stored = decode::message(&row?)?;
         bytes += stored.message.size();
         claim.rows.push(stored);
@@ -36,6 +36,6 @@ pub(super) fn rows<Mode, C>(connection: &mut C, statement: Statement<'_>) -> Que
 where
     C: LoadConnection<Mode, Backend: Backend>,
 {
-    let rows = connection.load(BoundStatement::new(statement)?)?;
+    let rows = connection.load(BoundStatement::new(statement))?;
     rows.map(|row| decode::row(&row?)).collect()
 }

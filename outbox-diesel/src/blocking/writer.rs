@@ -1,7 +1,10 @@
+use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
+use diesel::result::Error;
 use diesel::{Connection, QueryResult};
-use outbox_core::{BlockingOutboxWriter, OutboxMessage};
+use outbox_core::{BlockingOutboxWriter, Event, OutboxMessage};
 use outbox_sql::{InsertStatements, TableNames};
 
 use crate::Backend;
@@ -10,11 +13,14 @@ use crate::statement::BoundStatement;
 /// Writes messages to the outbox, through the connection that holds the caller's open transaction.
 ///
 /// Use it by its names [`crate::PostgresWriter`], [`crate::MySqlWriter`] and [`crate::SqliteWriter`].
-#[derive(Debug)]
 pub struct DieselWriter<B: Backend> {
     statements: InsertStatements,
+    after_commit: Option<Arc<AfterCommit>>,
     database: PhantomData<fn() -> B>,
 }
+
+/// What wakes the relay.
+type AfterCommit = dyn Fn() + Send + Sync;
 
 impl<B: Backend> DieselWriter<B> {
     /// Writes to the table with the default name.
@@ -26,7 +32,34 @@ impl<B: Backend> DieselWriter<B> {
     /// Writes to a table with another name.
     #[must_use]
     pub fn with_names(names: &TableNames) -> Self {
-        Self { statements: InsertStatements::new(B::DIALECT, names), database: PhantomData }
+        Self {
+            statements: InsertStatements::new(B::DIALECT, names),
+            after_commit: None,
+            database: PhantomData,
+        }
+    }
+
+    /// Calls `hook` after each commit of an [`OutboxTransaction`](crate::OutboxTransaction) with messages: to wake the
+    /// relay. It must not block. A transaction of diesel's own does not call it.
+    #[must_use]
+    pub fn after_commit(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.after_commit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Writes one event, through the connection that diesel hands to the closure of a transaction, or one of a pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SerializationError`] with a [`MessageError`](outbox_core::MessageError) if it can't be encoded or is out of
+    /// its limits; nothing was sent to the database then. Otherwise as [`DieselWriter::enqueue`].
+    pub fn emit<C, E>(&self, connection: &mut C, event: &E) -> QueryResult<()>
+    where
+        C: Connection<Backend = B>,
+        E: Event + ?Sized,
+    {
+        let message = OutboxMessage::event(event).map_err(|error| Error::SerializationError(error.into()))?;
+        self.enqueue(connection, &message)
     }
 
     /// Writes one message, through the connection that diesel hands to the closure of a transaction, or one of a pool.
@@ -53,18 +86,27 @@ impl<B: Backend> DieselWriter<B> {
         C: Connection<Backend = B>,
     {
         for statement in self.statements.for_messages(messages) {
-            connection.execute_returning_count(&BoundStatement::<B>::new(statement)?)?;
+            connection.execute_returning_count(&BoundStatement::<B>::new(statement))?;
         }
         Ok(())
     }
+
+    /// A transaction with messages is committed.
+    pub(super) fn committed(&self) {
+        if let Some(hook) = &self.after_commit {
+            hook();
+        }
+    }
 }
 
+// Or the compiler would only say that a pool is no connection, and not what to pass.
+#[diagnostic::do_not_recommend]
 impl<B, C> BlockingOutboxWriter<C> for DieselWriter<B>
 where
     B: Backend,
     C: Connection<Backend = B>,
 {
-    type Error = diesel::result::Error;
+    type Error = Error;
 
     fn enqueue_all(&self, connection: &mut C, messages: &[OutboxMessage]) -> QueryResult<()> {
         self.enqueue_all(connection, messages)
@@ -79,6 +121,16 @@ impl<B: Backend> Default for DieselWriter<B> {
 
 impl<B: Backend> Clone for DieselWriter<B> {
     fn clone(&self) -> Self {
-        Self { statements: self.statements.clone(), database: PhantomData }
+        Self {
+            statements: self.statements.clone(),
+            after_commit: self.after_commit.clone(),
+            database: PhantomData,
+        }
+    }
+}
+
+impl<B: Backend> fmt::Debug for DieselWriter<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DieselWriter").field("statements", &self.statements).finish_non_exhaustive()
     }
 }

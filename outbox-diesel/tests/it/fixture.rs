@@ -1,9 +1,12 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use diesel::QueryResult;
 use diesel::connection::TransactionManager;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::r2d2::{self, ConnectionManager, CustomizeConnection, Pool, PooledConnection, R2D2Connection};
+use diesel::{QueryResult, RunQueryDsl};
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
 use outbox_core::{
     ClaimRequest, ClaimSource, MessageId, OutboxAdmin, OutboxMessage, OutboxStore, Scope, ShardSet,
@@ -13,7 +16,7 @@ use outbox_diesel::{Backend, BlockingBackend, DieselStore, DieselWriter};
 use outbox_sql::Value;
 
 /// What a test needs to know about a database.
-pub(crate) trait TestDatabase: BlockingBackend {
+pub(crate) trait TestDatabase: BlockingBackend + R2D2Connection {
     /// What is to be removed when nobody uses the database any more.
     type Made: Send;
 
@@ -23,29 +26,52 @@ pub(crate) trait TestDatabase: BlockingBackend {
     /// Removes it.
     fn remove(made: Self::Made);
 
-    /// Opens a producer's connection.
-    fn producer(url: &str) -> Self {
-        Self::establish(url).unwrap()
-    }
+    /// What a producer's connection runs first.
+    const PRODUCER: &str = "SELECT 1";
 
     /// What turns a text into the type of the column of headers.
     const AS_JSON: &str = "";
+
+    /// Its SQL in the transaction suite.
+    const SQL: &DatabaseSql;
 }
+
+/// Expands to one test per case of a file.
+macro_rules! cases {
+    ($fixture:path => $file:ident: $($case:ident)+) => {
+        $(
+            #[test]
+            fn $case() {
+                outbox_conformance::run_case::<$fixture, _, _>($crate::$file::$case);
+            }
+        )+
+    };
+}
+pub(crate) use cases;
+
+/// A connection of a pool.
+pub(crate) type Pooled<C> = PooledConnection<ConnectionManager<C>>;
 
 /// A database of its own for each case.
 pub(crate) struct Fixture<C: TestDatabase> {
     pub(crate) url: String,
+    /// Of producers' connections.
+    pub(crate) pool: Pool<ConnectionManager<C>>,
     pub(crate) writer: DieselWriter<C::Database>,
     /// All shards, all topics.
     pub(crate) scope: Scope,
+    /// How often the hook after a commit was called.
+    pub(crate) commits: Arc<AtomicUsize>,
     store: Arc<DieselStore<C>>,
     made: Mutex<Vec<C::Made>>,
 }
 
 impl<C: TestDatabase> Fixture<C> {
-    /// A producer's connection.
+    /// A producer's connection, not of the pool.
     pub(crate) fn producer(&self) -> C {
-        C::producer(&self.url)
+        let mut connection = C::establish(&self.url).unwrap();
+        connection.batch_execute(C::PRODUCER).unwrap();
+        connection
     }
 
     /// All fresh rows.
@@ -77,7 +103,17 @@ impl<C: TestDatabase> StoreFixture for Fixture<C> {
         let shards = store.stats(0).await.unwrap().shards.len();
         let shards = ShardSet::all(u8::try_from(shards).unwrap());
         let scope = Scope { shards, topics: TopicFilter::all() };
-        Some(Self { url, writer: DieselWriter::new(), scope, store, made: Mutex::new(vec![made]) })
+        let pool = Pool::builder()
+            .max_size(12)
+            .min_idle(Some(0))
+            .connection_customizer(Box::new(Producer))
+            .build_unchecked(ConnectionManager::new(&url));
+        let commits = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&commits);
+        let writer = DieselWriter::new().after_commit(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        Some(Self { url, pool, writer, scope, commits, store, made: Mutex::new(vec![made]) })
     }
 
     fn store(&self) -> Arc<DieselStore<C>> {
@@ -129,10 +165,26 @@ impl<C: TestDatabase> StoreFixture for Fixture<C> {
     }
 }
 
+/// Prepares the connections of the pool.
+#[derive(Debug)]
+struct Producer;
+
+impl<C: TestDatabase> CustomizeConnection<C, r2d2::Error> for Producer {
+    fn on_acquire(&self, connection: &mut C) -> Result<(), r2d2::Error> {
+        Ok(connection.batch_execute(C::PRODUCER)?)
+    }
+}
+
 /// A text and its values.
-struct Raw<'v> {
+pub(crate) struct Raw<'v> {
     sql: String,
     values: Vec<Value<'v>>,
+}
+
+impl Raw<'static> {
+    pub(crate) fn new(sql: &str) -> Self {
+        Self { sql: sql.to_owned(), values: Vec::new() }
+    }
 }
 
 impl<DB: Backend> QueryFragment<DB> for Raw<'_> {
@@ -147,6 +199,8 @@ impl QueryId for Raw<'_> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
+
+impl<Conn> RunQueryDsl<Conn> for Raw<'_> {}
 
 struct Open<C: TestDatabase> {
     connection: C,

@@ -5,7 +5,11 @@
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod fixture;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+mod scope;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod send;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+mod transactions;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod writer;
 

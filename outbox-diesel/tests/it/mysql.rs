@@ -5,6 +5,7 @@ use std::time::Duration;
 use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, MysqlConnection, OptionalExtension, RunQueryDsl, dsl, select};
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
 use outbox_core::{Fence, LeaseRequest, OutboxStore, Outcome, RelayId, StoreErrorKind};
 use outbox_diesel::MySqlStore;
@@ -16,12 +17,28 @@ use crate::writer::message;
 type MySqlFixture = Fixture<MysqlConnection>;
 
 outbox_conformance::store_suite!(MySqlFixture);
+outbox_conformance::transaction_suite!(MySqlFixture);
+
+mod scope {
+    crate::fixture::cases! { super::MySqlFixture => scope:
+        a_transaction_is_a_connection
+        a_nested_transaction_takes_its_messages_along
+        nothing_is_flushed_in_a_nested_transaction
+        a_nested_transaction_that_was_left_open_is_not_committed
+        a_panic_leaves_nothing_open
+        a_connection_that_is_in_a_transaction_is_refused
+        a_connection_that_was_lost_is_closed_by_its_pool
+        a_commit_whose_answer_is_lost_is_unknown
+    }
+}
 
 mod writer {
-    crate::writer::writer_cases! { super::MySqlFixture:
+    crate::fixture::cases! { super::MySqlFixture => writer:
         a_message_shares_the_fate_of_its_transaction
         a_savepoint_takes_its_messages_along
         an_error_ends_the_users_closure
+        an_event_is_written_or_says_why_not
+        a_connection_may_be_one_of_a_pool
         a_thousand_messages_in_one_call
         a_dropped_settle_leaves_nothing_open
         the_rest_of_a_large_result_is_let_go
@@ -30,6 +47,8 @@ mod writer {
 
 impl TestDatabase for MysqlConnection {
     type Made = String;
+
+    const SQL: &DatabaseSql = &DatabaseSql::MYSQL;
 
     fn create(name: &str) -> Option<(String, String)> {
         let mut server = MysqlConnection::establish(&url()).ok()?;

@@ -2,11 +2,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use diesel::connection::SimpleConnection;
+use diesel::pg::PgRowByRowLoadingMode;
+use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::{BigInt, Text};
-use diesel::{Connection, PgConnection, RunQueryDsl, dsl, select};
+use diesel::{Connection, PgConnection, QueryResult, RunQueryDsl, SaveChangesDsl, dsl, select};
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
-use outbox_core::{OutboxAdmin, OutboxStore, StoreErrorKind};
-use outbox_diesel::{PostgresStore, PostgresWriter};
+use outbox_core::{OutboxAdmin, OutboxStore, StoreErrorKind, TransactionPolicy};
+use outbox_diesel::{PostgresStore, PostgresWriter, TransactionError};
 use outbox_sql::TableNames;
 
 use crate::fixture::{Fixture, TestDatabase};
@@ -15,12 +18,28 @@ use crate::writer::message;
 type PostgresFixture = Fixture<PgConnection>;
 
 outbox_conformance::store_suite!(PostgresFixture);
+outbox_conformance::transaction_suite!(PostgresFixture);
+
+mod scope {
+    crate::fixture::cases! { super::PostgresFixture => scope:
+        a_transaction_is_a_connection
+        a_nested_transaction_takes_its_messages_along
+        nothing_is_flushed_in_a_nested_transaction
+        a_nested_transaction_that_was_left_open_is_not_committed
+        a_panic_leaves_nothing_open
+        a_connection_that_is_in_a_transaction_is_refused
+        a_connection_that_was_lost_is_closed_by_its_pool
+        a_commit_whose_answer_is_lost_is_unknown
+    }
+}
 
 mod writer {
-    crate::writer::writer_cases! { super::PostgresFixture:
+    crate::fixture::cases! { super::PostgresFixture => writer:
         a_message_shares_the_fate_of_its_transaction
         a_savepoint_takes_its_messages_along
         an_error_ends_the_users_closure
+        an_event_is_written_or_says_why_not
+        a_connection_may_be_one_of_a_pool
         a_thousand_messages_in_one_call
         a_dropped_settle_leaves_nothing_open
         the_rest_of_a_large_result_is_let_go
@@ -31,6 +50,7 @@ impl TestDatabase for PgConnection {
     type Made = String;
 
     const AS_JSON: &str = "::json";
+    const SQL: &DatabaseSql = &DatabaseSql::POSTGRES;
 
     fn create(name: &str) -> Option<(String, String)> {
         let mut server = PgConnection::establish(&url()).ok()?;
@@ -57,6 +77,62 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     run_case::<PostgresFixture, _, _>(case);
+}
+
+diesel::table! {
+    accounts (id) {
+        id -> BigInt,
+        version -> BigInt,
+    }
+}
+
+#[derive(Debug, PartialEq, diesel::AsChangeset, diesel::Identifiable, diesel::Queryable)]
+#[diesel(table_name = accounts)]
+struct Account {
+    id: i64,
+    version: i64,
+}
+
+/// Whatever diesel reads from a connection it reads from a transaction: whole, row by row, and after a change.
+#[test]
+fn a_query_is_read_through_a_transaction() {
+    case(|fixture| async move {
+        let mut connection = fixture.pool.get().unwrap();
+        connection.batch_execute("CREATE TABLE accounts (id BIGINT PRIMARY KEY, version BIGINT)").unwrap();
+        connection.batch_execute("INSERT INTO accounts VALUES (1, 1)").unwrap();
+        let one = || select(dsl::sql::<BigInt>("1::bigint"));
+        let read = fixture.writer.transaction(&mut connection, TransactionPolicy::new(), |tx| {
+            let first: i64 = one().get_result(tx)?;
+            let second: i64 = one().get_result(&mut **tx)?;
+            let rows = one().load_iter::<i64, PgRowByRowLoadingMode>(tx)?.collect::<QueryResult<Vec<_>>>()?;
+            let account: Account = (&Account { id: 1, version: 2 }).save_changes(tx)?;
+            Ok::<_, TransactionError>((first, second, rows, account))
+        });
+        assert_eq!(read.unwrap(), (1, 1, vec![1], Account { id: 1, version: 2 }));
+    });
+}
+
+/// What PostgreSQL looks at only when it commits is an error like any other: nothing is committed, and that is known.
+#[test]
+fn a_constraint_that_fails_at_the_commit_rolls_back() {
+    case(|fixture| async move {
+        let mut connection = fixture.pool.get().unwrap();
+        connection.batch_execute("CREATE TABLE t (n INT UNIQUE DEFERRABLE INITIALLY DEFERRED)").unwrap();
+        let insert = || diesel::sql_query("INSERT INTO t VALUES (1)");
+        let mut tx = fixture.writer.begin(&mut connection).unwrap();
+        insert().execute(&mut tx).unwrap();
+        insert().execute(&mut tx).unwrap();
+        tx.add(message());
+        let error = tx.commit().unwrap_err();
+        let unique = DatabaseErrorKind::UniqueViolation;
+        assert!(
+            matches!(&error, TransactionError::Database(Error::DatabaseError(kind, _)) if *kind == unique)
+        );
+        assert!(fixture.store().is_empty().await.unwrap());
+        let mut tx = fixture.writer.begin(&mut connection).unwrap();
+        insert().execute(&mut tx).unwrap();
+        tx.commit().unwrap();
+    });
 }
 
 /// The planner settings of the relay are not seen by the user's connections.

@@ -3,11 +3,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
+use diesel::r2d2::R2D2Connection;
 use diesel::sql_types::Text;
-use diesel::{Connection, RunQueryDsl, SqliteConnection, dsl, select};
+use diesel::{RunQueryDsl, SqliteConnection, dsl, select};
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
 use outbox_core::{LeaseRequest, OutboxAdmin, OutboxStore, RelayId, StoreErrorKind};
-use outbox_diesel::SqliteStore;
+use outbox_diesel::{SqliteStore, is_conflict};
 use tempfile::TempDir;
 
 use crate::fixture::{Fixture, TestDatabase};
@@ -16,12 +18,26 @@ use crate::writer::message;
 type SqliteFixture = Fixture<SqliteConnection>;
 
 outbox_conformance::store_suite!(SqliteFixture);
+outbox_conformance::transaction_suite!(SqliteFixture);
+
+mod scope {
+    crate::fixture::cases! { super::SqliteFixture => scope:
+        a_transaction_is_a_connection
+        a_nested_transaction_takes_its_messages_along
+        nothing_is_flushed_in_a_nested_transaction
+        a_nested_transaction_that_was_left_open_is_not_committed
+        a_panic_leaves_nothing_open
+        a_connection_that_is_in_a_transaction_is_refused
+    }
+}
 
 mod writer {
-    crate::writer::writer_cases! { super::SqliteFixture:
+    crate::fixture::cases! { super::SqliteFixture => writer:
         a_message_shares_the_fate_of_its_transaction
         a_savepoint_takes_its_messages_along
         an_error_ends_the_users_closure
+        an_event_is_written_or_says_why_not
+        a_connection_may_be_one_of_a_pool
         a_thousand_messages_in_one_call
         a_dropped_settle_leaves_nothing_open
         the_rest_of_a_large_result_is_let_go
@@ -31,6 +47,9 @@ mod writer {
 impl TestDatabase for SqliteConnection {
     type Made = TempDir;
 
+    const PRODUCER: &str = "PRAGMA busy_timeout = 5000";
+    const SQL: &DatabaseSql = &DatabaseSql::SQLITE;
+
     fn create(name: &str) -> Option<(String, TempDir)> {
         let folder = tempfile::Builder::new().prefix(name).tempdir().unwrap();
         Some((format!("sqlite://{}?mode=rwc", folder.path().join("outbox.db").display()), folder))
@@ -38,12 +57,6 @@ impl TestDatabase for SqliteConnection {
 
     fn remove(folder: TempDir) {
         folder.close().unwrap();
-    }
-
-    fn producer(url: &str) -> Self {
-        let mut connection = Self::establish(url).unwrap();
-        connection.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
-        connection
     }
 }
 
@@ -115,6 +128,29 @@ fn a_dropped_operation_holds_up_nobody() {
         let next = LeaseRequest { relay: RelayId::new(), label: "next".to_owned(), ..request };
         let leased = store.acquire(&next, 1).await.unwrap();
         assert_eq!(leased.len(), 1);
+    });
+}
+
+/// SQLite has ended the transaction, or never begun it: there is nothing to roll back, which does not break the connection.
+#[test]
+fn a_connection_is_not_broken_by_a_transaction_that_is_no_more() {
+    case(|fixture| async move {
+        let mut connection = fixture.pool.get().unwrap();
+        connection.batch_execute("CREATE TABLE t (n INTEGER PRIMARY KEY)").unwrap();
+        let mut tx = fixture.writer.begin(&mut connection).unwrap();
+        tx.batch_execute("INSERT INTO t VALUES (1)").unwrap();
+        tx.batch_execute("INSERT OR ROLLBACK INTO t VALUES (1)").unwrap_err();
+        tx.rollback();
+        assert!(!connection.is_broken());
+
+        let mut rival = fixture.begin().await;
+        rival.enqueue(&[message()]).await;
+        connection.batch_execute("PRAGMA busy_timeout = 0").unwrap();
+        let busy = fixture.writer.begin(&mut connection).unwrap_err();
+        assert!(is_conflict(&busy), "{busy}");
+        rival.rollback().await;
+        assert!(!connection.is_broken());
+        fixture.writer.begin(&mut connection).unwrap().commit().unwrap();
     });
 }
 

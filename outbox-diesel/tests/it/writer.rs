@@ -3,27 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::Connection;
 use diesel::result::Error;
 use outbox_conformance::StoreFixture;
+use outbox_core::bytes::Bytes;
 use outbox_core::{
-    ClaimRequest, ClaimSource, Fence, LeaseRequest, MessageId, OutboxMessage, OutboxStore, Outcome, RelayId,
+    BlockingOutboxWriter, BoxError, ClaimRequest, ClaimSource, Event, EventCodec, Fence, LeaseRequest,
+    MessageError, MessageId, OutboxMessage, OutboxStore, Outcome, RelayId,
 };
 use tokio::time::Instant;
 
 use crate::fixture::{Fixture, TestDatabase};
-
-/// Expands to one test per case.
-macro_rules! writer_cases {
-    ($fixture:ty: $($case:ident)+) => {
-        $(
-            #[test]
-            fn $case() {
-                outbox_conformance::run_case::<$fixture, _, _>($crate::writer::$case);
-            }
-        )+
-    };
-}
-pub(crate) use writer_cases;
 
 /// Nothing of a rolled back transaction is there, everything of a committed one is.
 pub(crate) async fn a_message_shares_the_fate_of_its_transaction<C: TestDatabase>(fixture: Arc<Fixture<C>>) {
@@ -75,6 +65,55 @@ pub(crate) async fn an_error_ends_the_users_closure<C: TestDatabase>(fixture: Ar
     });
     assert!(matches!(failed, Err(Mine::Database(Error::DatabaseError(..)))), "{failed:?}");
     assert_eq!(fixture.fresh_ids().await, []);
+}
+
+/// An event is a message; one that can't be encoded is an error before the database is asked.
+pub(crate) async fn an_event_is_written_or_says_why_not<C: TestDatabase>(fixture: Arc<Fixture<C>>) {
+    struct Counted(u64);
+    impl Event for Counted {
+        const TOPIC: &'static str = "writer.counted";
+        type Codec = Below;
+    }
+    /// Writes numbers below ten.
+    struct Below;
+    impl EventCodec<Counted> for Below {
+        const CONTENT_TYPE: &'static str = "text/plain";
+
+        fn encode(event: &Counted) -> Result<Bytes, BoxError> {
+            if event.0 < 10 { Ok(event.0.to_string().into()) } else { Err("out of range".into()) }
+        }
+    }
+    let mut connection = fixture.producer();
+    fixture.writer.emit(&mut connection, &Counted(7)).unwrap();
+    let error = fixture.writer.emit(&mut connection, &Counted(10)).unwrap_err();
+    let Error::SerializationError(why) = &error else { panic!("{error:?}") };
+    assert!(why.is::<MessageError>() && error.to_string().contains("out of range"), "{error}");
+    let rows = fixture.fresh().await;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].message.payload().as_ref(), b"7");
+}
+
+/// The connection of a pool is as good as another, in a service that is generic, too.
+pub(crate) async fn a_connection_may_be_one_of_a_pool<C: TestDatabase>(fixture: Arc<Fixture<C>>) {
+    fn generic<Conn>(
+        outbox: &impl BlockingOutboxWriter<Conn>,
+        connection: &mut Conn,
+        message: &OutboxMessage,
+    ) {
+        outbox.enqueue(connection, message).unwrap();
+    }
+    let messages = [message(), message(), message()];
+    let mut pooled = fixture.pool.get().unwrap();
+    let done = pooled.transaction(|connection| {
+        generic(&fixture.writer, connection, &messages[0]);
+        // What a pool lends is the connection itself, too.
+        fixture.writer.enqueue::<C>(connection, &messages[1])
+    });
+    assert_eq!(done, Ok(()));
+    let mut tx = fixture.writer.begin(&mut pooled).unwrap();
+    generic(&fixture.writer, &mut tx, &messages[2]);
+    tx.commit().unwrap();
+    assert_eq!(fixture.fresh_ids().await, ids(&messages));
 }
 
 /// A thousand messages in one call are all there, in their order. So is none.

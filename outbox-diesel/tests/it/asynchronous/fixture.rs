@@ -1,18 +1,36 @@
 use std::fmt::Write as _;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bb8::{ManageConnection, Pool};
+use diesel::QueryResult;
 use diesel_async::TransactionManager;
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
 use outbox_core::{
     ClaimRequest, ClaimSource, MessageId, OutboxAdmin, OutboxMessage, OutboxStore, Scope, ShardSet,
     StoredMessage, TopicFilter,
 };
-use outbox_diesel::{AsyncBackend, AsyncDieselStore, AsyncDieselWriter};
+use outbox_diesel::{AsyncBackend, AsyncDieselStore, AsyncDieselWriter, AsyncProducerConnection};
 
 /// What a test needs to know about a database.
 pub(crate) trait TestDatabase: AsyncBackend {
+    /// What the cases of transactions need to know of it.
+    const SQL: &'static DatabaseSql;
+
+    /// A connection as users of diesel-async have it.
+    type User: AsyncProducerConnection<Database = Self::Database>;
+    /// Makes such connections for a pool.
+    type Manager: ManageConnection<Connection = Self::User>;
+
+    /// What makes users' connections.
+    fn manager(url: &str) -> Self::Manager;
+
+    /// Reads a number.
+    fn number(connection: &mut Self::User, sql: &str) -> impl Future<Output = QueryResult<i64>> + Send;
+
     /// Makes an empty database, and returns its URL. `None` if there is no server.
     fn create(name: &str) -> impl Future<Output = Option<String>> + Send;
 
@@ -45,6 +63,10 @@ pub(crate) trait TestDatabase: AsyncBackend {
 pub(crate) struct Fixture<C: TestDatabase> {
     pub(crate) url: String,
     pub(crate) writer: AsyncDieselWriter<C::Database>,
+    /// Connections of the user's.
+    pub(crate) users: Pool<C::Manager>,
+    /// How often the writer's hook was called.
+    pub(crate) commits: Arc<AtomicUsize>,
     /// All shards, all topics.
     pub(crate) scope: Scope,
     store: Arc<AsyncDieselStore<C>>,
@@ -88,7 +110,14 @@ impl<C: TestDatabase> StoreFixture for Fixture<C> {
         let shards = store.stats(0).await.unwrap().shards.len();
         let shards = ShardSet::all(u8::try_from(shards).unwrap());
         let scope = Scope { shards, topics: TopicFilter::all() };
-        Some(Self { url, writer: AsyncDieselWriter::new(), scope, store, made: Mutex::new(vec![name]) })
+        let users = Pool::builder().max_size(16).build_unchecked(C::manager(&url));
+        let commits = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&commits);
+        let writer = AsyncDieselWriter::new().after_commit(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let made = Mutex::new(vec![name]);
+        Some(Self { url, writer, users, commits, scope, store, made })
     }
 
     fn store(&self) -> Arc<AsyncDieselStore<C>> {

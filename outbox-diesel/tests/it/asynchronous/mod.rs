@@ -1,7 +1,9 @@
 //! The stores and writers on diesel-async.
 
+mod dropped;
 mod fixture;
 mod send;
+mod transactions;
 mod writer;
 
 #[cfg(feature = "async-mysql")]

@@ -2,10 +2,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::QueryResult;
+use diesel::result::Error;
 use diesel::sql_types::{BigInt, Text};
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::{AsyncConnection, AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
-use outbox_core::{Fence, LeaseRequest, OutboxStore, Outcome, RelayId, StoreErrorKind};
+use outbox_core::{Fence, LeaseRequest, OutboxStore, Outcome, RelayId, StoreErrorKind, TransactionError};
 use outbox_diesel::AsyncMySqlStore;
 use tokio::time::Instant;
 
@@ -15,9 +19,10 @@ use super::writer::message;
 type MySqlFixture = Fixture<AsyncMysqlConnection>;
 
 outbox_conformance::store_suite!(MySqlFixture);
+outbox_conformance::transaction_suite!(MySqlFixture);
 
 mod writer {
-    crate::asynchronous::writer::writer_cases! { super::MySqlFixture:
+    crate::asynchronous::writer::cases! { writer, super::MySqlFixture:
         a_message_shares_the_fate_of_its_transaction
         a_savepoint_takes_its_messages_along
         a_thousand_messages_in_one_call
@@ -27,7 +32,31 @@ mod writer {
     }
 }
 
+mod dropped {
+    crate::asynchronous::writer::cases! { dropped, super::MySqlFixture:
+        a_dropped_transaction_lets_go_of_its_locks
+        a_dropped_transaction_takes_its_connection_along
+        a_future_dropped_anywhere_spoils_no_pool
+        a_dropped_nested_transaction_is_not_committed
+        nested_transactions_are_savepoints
+        a_second_transaction_is_refused
+    }
+}
+
 impl TestDatabase for AsyncMysqlConnection {
+    const SQL: &'static DatabaseSql = &DatabaseSql::MYSQL;
+
+    type User = Self;
+    type Manager = AsyncDieselConnectionManager<Self>;
+
+    fn manager(url: &str) -> Self::Manager {
+        AsyncDieselConnectionManager::new(url)
+    }
+
+    async fn number(connection: &mut Self, sql: &str) -> QueryResult<i64> {
+        diesel::select(diesel::dsl::sql::<BigInt>(&format!("({sql})"))).get_result(connection).await
+    }
+
     async fn create(name: &str) -> Option<String> {
         let mut server = server().await?;
         server.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
@@ -143,6 +172,21 @@ fn a_cut_connection_is_replaced() {
         let errors = [store.is_empty().await, store.is_empty().await];
         assert_eq!(errors[0].as_ref().unwrap_err().kind(), StoreErrorKind::Unavailable, "{:?}", errors[0]);
         assert!(errors[1].as_ref().unwrap());
+    });
+}
+
+/// A commit whose answer is lost may be one: nobody says that nothing is committed, and nobody tries again.
+#[test]
+fn a_commit_without_an_answer_is_unknown() {
+    case(|fixture| async move {
+        let mut user = fixture.users.get().await.unwrap();
+        let id = AsyncMysqlConnection::number(&mut user, "SELECT connection_id()").await.unwrap();
+        let tx = fixture.writer.begin(&mut *user).await.unwrap();
+        fixture.producer().await.batch_execute(&format!("KILL {id}")).await.unwrap();
+        let error = tx.commit().await.unwrap_err();
+        assert!(matches!(error, TransactionError::Unknown(_)), "{error:?}");
+        let again = fixture.writer.begin(&mut *user).await.map(drop);
+        assert!(matches!(again, Err(Error::BrokenTransactionManager)), "{again:?}");
     });
 }
 

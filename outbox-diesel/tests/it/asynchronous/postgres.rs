@@ -2,11 +2,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::QueryResult;
+use diesel::result::Error;
 use diesel::sql_types::{BigInt, Text};
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::FutureExt;
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
-use outbox_core::{OutboxAdmin, OutboxStore, StoreErrorKind};
+use outbox_core::{OutboxAdmin, OutboxStore, StoreErrorKind, TransactionError};
 use outbox_diesel::{AsyncPostgresStore, AsyncPostgresWriter};
 use outbox_sql::TableNames;
 
@@ -16,9 +20,10 @@ use super::writer::message;
 type PostgresFixture = Fixture<AsyncPgConnection>;
 
 outbox_conformance::store_suite!(PostgresFixture);
+outbox_conformance::transaction_suite!(PostgresFixture);
 
 mod writer {
-    crate::asynchronous::writer::writer_cases! { super::PostgresFixture:
+    crate::asynchronous::writer::cases! { writer, super::PostgresFixture:
         a_message_shares_the_fate_of_its_transaction
         a_savepoint_takes_its_messages_along
         a_thousand_messages_in_one_call
@@ -28,7 +33,31 @@ mod writer {
     }
 }
 
+mod dropped {
+    crate::asynchronous::writer::cases! { dropped, super::PostgresFixture:
+        a_dropped_transaction_lets_go_of_its_locks
+        a_dropped_transaction_takes_its_connection_along
+        a_future_dropped_anywhere_spoils_no_pool
+        a_dropped_nested_transaction_is_not_committed
+        nested_transactions_are_savepoints
+        a_second_transaction_is_refused
+    }
+}
+
 impl TestDatabase for AsyncPgConnection {
+    const SQL: &'static DatabaseSql = &DatabaseSql::POSTGRES;
+
+    type User = Self;
+    type Manager = AsyncDieselConnectionManager<Self>;
+
+    fn manager(url: &str) -> Self::Manager {
+        AsyncDieselConnectionManager::new(url)
+    }
+
+    async fn number(connection: &mut Self, sql: &str) -> QueryResult<i64> {
+        diesel::select(diesel::dsl::sql::<BigInt>(&format!("({sql})"))).get_result(connection).await
+    }
+
     async fn create(name: &str) -> Option<String> {
         let mut server = server().await?;
         // `template0` has no sessions that a copy would have to wait for.
@@ -129,6 +158,28 @@ fn an_operation_that_is_cut_off_ends_its_session() {
         let open = "state <> 'idle'";
         let end = async { while count(&mut observer, "*", open).await > 0 {} };
         tokio::time::timeout(Duration::from_secs(20), end).await.expect("the server rolls back");
+    });
+}
+
+/// A commit whose answer is lost may be one: nobody says that nothing is committed, and nobody tries again.
+#[test]
+fn a_commit_without_an_answer_is_unknown() {
+    case(|fixture| async move {
+        let mut user = fixture.users.get().await.unwrap();
+        let fatal = "CREATE TABLE fatal (id int);
+             CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 PERFORM pg_terminate_backend(pg_backend_pid());
+                 RETURN NULL;
+             END $$;
+             CREATE CONSTRAINT TRIGGER die AFTER INSERT ON fatal DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION die()";
+        user.batch_execute(fatal).await.unwrap();
+        let mut tx = fixture.writer.begin(&mut *user).await.unwrap();
+        tx.batch_execute("INSERT INTO fatal VALUES (1)").await.unwrap();
+        let error = tx.commit().await.unwrap_err();
+        assert!(matches!(error, TransactionError::Unknown(_)), "{error:?}");
+        let again = fixture.writer.begin(&mut *user).await.map(drop);
+        assert!(matches!(again, Err(Error::BrokenTransactionManager)), "{again:?}");
     });
 }
 

@@ -3,8 +3,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
+use diesel::{ConnectionError, QueryResult, SqliteConnection};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
+use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
 use outbox_core::{OutboxStore, RelayId, StoreErrorKind};
 use outbox_diesel::{AsyncSqliteConnection, AsyncSqliteStore};
@@ -15,9 +19,10 @@ use super::writer::message;
 pub(crate) type SqliteFixture = Fixture<AsyncSqliteConnection>;
 
 outbox_conformance::store_suite!(SqliteFixture);
+outbox_conformance::transaction_suite!(SqliteFixture);
 
 mod writer {
-    crate::asynchronous::writer::writer_cases! { super::SqliteFixture:
+    crate::asynchronous::writer::cases! { writer, super::SqliteFixture:
         a_message_shares_the_fate_of_its_transaction
         a_savepoint_takes_its_messages_along
         a_thousand_messages_in_one_call
@@ -27,7 +32,40 @@ mod writer {
     }
 }
 
+mod dropped {
+    crate::asynchronous::writer::cases! { dropped, super::SqliteFixture:
+        a_dropped_transaction_takes_its_connection_along
+        a_future_dropped_anywhere_spoils_no_pool
+        a_dropped_nested_transaction_is_not_committed
+        nested_transactions_are_savepoints
+        a_second_transaction_is_refused
+    }
+}
+
 impl TestDatabase for AsyncSqliteConnection {
+    const SQL: &'static DatabaseSql = &DatabaseSql::SQLITE;
+
+    type User = SyncConnectionWrapper<SqliteConnection>;
+    type Manager = AsyncDieselConnectionManager<Self::User>;
+
+    fn manager(url: &str) -> Self::Manager {
+        let mut config = ManagerConfig::default();
+        config.custom_setup = Box::new(|url| {
+            let url = url.to_owned();
+            Box::pin(async move {
+                let mut connection = Self::User::establish(&url).await?;
+                let patient = connection.batch_execute("PRAGMA busy_timeout = 5000").await;
+                patient.map_err(ConnectionError::CouldntSetupConfiguration)?;
+                Ok(connection)
+            })
+        });
+        AsyncDieselConnectionManager::new_with_config(url, config)
+    }
+
+    async fn number(connection: &mut Self::User, sql: &str) -> QueryResult<i64> {
+        diesel::select(diesel::dsl::sql::<BigInt>(&format!("({sql})"))).get_result(connection).await
+    }
+
     async fn create(name: &str) -> Option<String> {
         std::fs::create_dir(folder(name)).unwrap();
         Some(format!("sqlite://{}?mode=rwc", folder(name).join("outbox.db").display()))

@@ -14,18 +14,18 @@ use tokio::time::Instant;
 
 use super::fixture::{Fixture, TestDatabase};
 
-/// Expands to one test per case.
-macro_rules! writer_cases {
-    ($fixture:ty: $($case:ident)+) => {
+/// Expands to one test per case of a module.
+macro_rules! cases {
+    ($module:ident, $fixture:ty: $($case:ident)+) => {
         $(
             #[test]
             fn $case() {
-                outbox_conformance::run_case::<$fixture, _, _>(crate::asynchronous::writer::$case);
+                outbox_conformance::run_case::<$fixture, _, _>(crate::asynchronous::$module::$case);
             }
         )+
     };
 }
-pub(crate) use writer_cases;
+pub(crate) use cases;
 
 /// Nothing of a rolled back transaction is there, everything of a committed one is.
 pub(crate) async fn a_message_shares_the_fate_of_its_transaction<C: TestDatabase>(fixture: Arc<Fixture<C>>) {
@@ -149,7 +149,7 @@ pub(crate) async fn the_rest_of_a_large_result_is_let_go<C: TestDatabase>(fixtur
 }
 
 /// Waits until no transaction that was open just now is any more.
-async fn nothing_is_open<C: TestDatabase>(fixture: &Fixture<C>) {
+pub(crate) async fn nothing_is_open<C: TestDatabase>(fixture: &Fixture<C>) {
     let store = fixture.store();
     let give_up = Instant::now() + Duration::from_secs(20);
     let mark = store.mark_late_commits().await.unwrap();

@@ -1,0 +1,11 @@
+//! Wrong use does not compile, and the compiler says what to do instead.
+
+// It names the connections that there are.
+#[cfg(all(feature = "async-postgres", feature = "async-mysql", feature = "async-sqlite"))]
+#[test]
+fn wrong_use_does_not_compile() {
+    // Compilers differ in their words. `TRYBUILD=overwrite` writes those of another one.
+    if outbox_conformance::compiler_is("1.95") {
+        trybuild::TestCases::new().compile_fail("tests/wrong_async/*.rs");
+    }
+}
