@@ -39,7 +39,7 @@ impl NatsConfig {
             replicas: 1,
             duplicate_window: Self::DUPLICATE_WINDOW,
             publish_timeout: Duration::from_secs(5),
-            max_in_flight: 512,
+            max_in_flight: 1024,
         }
     }
 
@@ -106,7 +106,7 @@ impl NatsConfig {
         self
     }
 
-    /// How many messages wait for their confirmation at most, over all calls; 512 by default: two calls, so that one is
+    /// How many messages wait for their confirmation at most, over all calls; 1,024 by default: four calls, so that one is
     /// encoded while the other waits. It bounds how many messages a crash of the relay sends twice; within the stream's
     /// duplicate window the second copies are dropped. A larger window brought little when it was measured, and 256, which
     /// is one call at a time, cost a quarter of the speed.

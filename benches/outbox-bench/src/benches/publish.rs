@@ -1,11 +1,11 @@
 //! How fast a transport hands messages to its broker, beside the bare client.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use outbox_core::OutboxMessage;
 
-use crate::broker::{Amqp, Broker, Kafka, Nats, Redis, ours};
+use crate::broker::{Amqp, Broker, Carried, Kafka, Nats, Redis, ours};
 use crate::report::{Measurement, Report, progress, rate};
 use crate::workload::Workload;
 
@@ -20,13 +20,16 @@ pub(crate) async fn run(workload: &Workload, only: &str, report: &mut Report) ->
     let messages = messages(workload.messages / 4)?;
     for broker in brokers.into_iter().filter(|broker| broker.name().contains(only)) {
         progress(format_args!("{}: {NAME}", broker.name()));
-        measure(broker, &messages, workload.rounds, report).await.context(broker.name())?;
+        for carried in Carried::ALL {
+            measure(broker, carried, &messages, workload.rounds, report).await.context(broker.name())?;
+        }
     }
     Ok(())
 }
 
 async fn measure(
     broker: &dyn Broker,
+    carried: Carried,
     messages: &[OutboxMessage],
     rounds: u32,
     report: &mut Report,
@@ -35,20 +38,15 @@ async fn measure(
     for _ in 0..rounds.max(3) {
         let topic = broker.topic().await?;
         let to_topic = addressed(messages, &topic)?;
-        // Connecting included, on both sides.
-        let started = Instant::now();
-        let transport = broker.transport(&topic).await?;
+        let transport = broker.transport(&topic, carried).await?;
         let window = transport.capabilities().max_in_flight;
-        ours(&*transport, &to_topic).await?;
-        best_ours = best_ours.min(started.elapsed());
+        best_ours = best_ours.min(ours(&*transport, &to_topic).await?);
         transport.close(Duration::from_secs(10)).await?;
         broker.remove(&topic).await?;
 
         let topic = broker.topic().await?;
         let to_topic = addressed(messages, &topic)?;
-        let started = Instant::now();
-        broker.raw(&topic, &to_topic, window).await?;
-        best_raw = best_raw.min(started.elapsed());
+        best_raw = best_raw.min(broker.raw(&topic, &to_topic, window, carried).await?);
         broker.remove(&topic).await?;
     }
     let count = u32::try_from(messages.len())?;
@@ -57,7 +55,7 @@ async fn measure(
         store: "none",
         orm: "none",
         transport: broker.name(),
-        variant: format!("{PAYLOAD} bytes, {KEYS} keys"),
+        variant: format!("{PAYLOAD} bytes, {KEYS} keys, {}", carried.name()),
         ours: Some(rate(count, best_ours)),
         raw: Some(rate(count, best_raw)),
         unit: "msg/s",

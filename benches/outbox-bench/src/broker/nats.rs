@@ -1,14 +1,15 @@
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::{self, context::ContextBuilder, stream::Config};
 use async_trait::async_trait;
-use outbox_core::{OutboxMessage, Transport};
+use outbox_core::{EnvelopeNames, KEY_HEADER, OutboxMessage, Transport};
 use outbox_nats::NatsTransport;
 
-use super::{Broker, unique, url};
+use super::{Broker, Carried, unique, url};
 
 pub(crate) struct Nats;
 
@@ -36,29 +37,49 @@ impl Broker for Nats {
         Ok(topic)
     }
 
-    async fn transport(&self, topic: &str) -> Result<Arc<dyn Transport>> {
-        Ok(Arc::new(NatsTransport::connect(&format!("{}?stream={topic}", Self::url())).await?))
+    async fn transport(&self, topic: &str, carried: Carried) -> Result<Arc<dyn Transport>> {
+        Ok(Arc::new(
+            NatsTransport::connect(&format!("{}?stream={topic}&{}", Self::url(), carried.parameter()))
+                .await?,
+        ))
     }
 
-    async fn raw(&self, topic: &str, messages: &[OutboxMessage], window: usize) -> Result<()> {
+    async fn raw(
+        &self,
+        topic: &str,
+        messages: &[OutboxMessage],
+        window: usize,
+        carried: Carried,
+    ) -> Result<Duration> {
         let context = Self::context().await?;
+        let publish = async |message: &OutboxMessage| {
+            let id = message.id().to_string();
+            let mut headers = HeaderMap::new();
+            if carried == Carried::CloudEvents {
+                for (name, value) in carried.headers(message, &EnvelopeNames::HYPHEN, &id) {
+                    headers.insert(name, value);
+                }
+                headers.insert(KEY_HEADER, message.ordering_key().map_or("", |key| key.as_str()));
+            }
+            headers.insert(NATS_MESSAGE_ID, id);
+            context.publish_with_headers(topic.to_owned(), headers, message.payload().clone()).await
+        };
         let mut waiting = std::collections::VecDeque::with_capacity(window);
+        let (first, messages) = messages.split_at(1);
+        publish(&first[0]).await?.await?;
+        let started = Instant::now();
         for message in messages {
             if waiting.len() == window
                 && let Some(ack) = waiting.pop_front()
             {
                 let _: jetstream::publish::PublishAck = std::future::IntoFuture::into_future(ack).await?;
             }
-            let mut headers = HeaderMap::new();
-            headers.insert(NATS_MESSAGE_ID, message.id().to_string());
-            waiting.push_back(
-                context.publish_with_headers(topic.to_owned(), headers, message.payload().clone()).await?,
-            );
+            waiting.push_back(publish(message).await?);
         }
         for ack in waiting {
             ack.await?;
         }
-        Ok(())
+        Ok(started.elapsed())
     }
 
     async fn remove(&self, topic: &str) -> Result<()> {
