@@ -1,10 +1,11 @@
 use futures_util::future::BoxFuture;
 use outbox_sql::Dialect;
 use sea_orm::sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
-use sea_orm::sqlx::{self, AssertSqlSafe, MySql, MySqlPool};
+use sea_orm::sqlx::{self, MySql, MySqlPool};
 use sea_orm::{DatabaseConnection, SqlxMySqlConnector};
 
 use crate::decode::Kind;
+use crate::query::safe;
 use crate::server::Backend;
 
 impl Backend for MySql {
@@ -19,7 +20,7 @@ impl Backend for MySql {
     }
 
     fn run(connection: &mut MySqlConnection, sql: String) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        Box::pin(async move { sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop) })
+        Box::pin(async move { sqlx::raw_sql(safe(sql)).execute(connection).await.map(drop) })
     }
 
     fn wrap(pool: MySqlPool) -> DatabaseConnection {

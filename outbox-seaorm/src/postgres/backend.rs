@@ -2,12 +2,13 @@ use futures_util::future::BoxFuture;
 use outbox_core::StoreError;
 use outbox_sql::Dialect;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
-use sea_orm::sqlx::{self, AssertSqlSafe, PgPool, Postgres, Row};
+use sea_orm::sqlx::{self, PgPool, Postgres, Row};
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 
 use super::pooler;
 use crate::connections::Connections;
 use crate::decode::Kind;
+use crate::query::safe;
 use crate::server::{Backend, Seen};
 
 /// What an operator sees in `pg_stat_activity`.
@@ -39,7 +40,7 @@ impl Backend for Postgres {
     }
 
     fn run(connection: &mut PgConnection, sql: String) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        Box::pin(async move { sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop) })
+        Box::pin(async move { sqlx::raw_sql(safe(sql)).execute(connection).await.map(drop) })
     }
 
     fn wrap(pool: PgPool) -> DatabaseConnection {

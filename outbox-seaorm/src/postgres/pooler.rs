@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use outbox_core::{StoreError, StoreErrorKind};
 use sea_orm::sqlx::postgres::PgConnection;
-use sea_orm::sqlx::{self, AssertSqlSafe, Connection, Row};
+use sea_orm::sqlx::{self, Connection, Row};
 
 use crate::connections::{Connections, Held};
 use crate::error::store_error;
+use crate::query::safe;
 use crate::sqlx_error::connecting;
 
 /// A pooler with a single server connection makes the first session wait for the second one's transaction.
@@ -55,7 +56,7 @@ async fn mark_survives(
     other: &mut PgConnection,
 ) -> Result<Option<bool>, sqlx::Error> {
     let mark = uuid::Uuid::now_v7().simple().to_string();
-    sqlx::raw_sql(AssertSqlSafe(format!("SELECT set_config('outbox.mark', '{mark}', false)")))
+    sqlx::raw_sql(safe(format!("SELECT set_config('outbox.mark', '{mark}', false)")))
         .execute(&mut *marked)
         .await?;
     let mut transaction = other.begin().await?;

@@ -2,12 +2,13 @@ use futures_util::future::BoxFuture;
 use outbox_core::StoreError;
 use outbox_sql::Dialect;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sea_orm::sqlx::{self, AssertSqlSafe, Row, Sqlite, SqlitePool};
+use sea_orm::sqlx::{self, Row, Sqlite, SqlitePool};
 use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
 
 use super::version;
 use crate::connections::Connections;
 use crate::decode::Kind;
+use crate::query::safe;
 use crate::server::{Backend, Seen};
 
 impl Backend for Sqlite {
@@ -34,7 +35,7 @@ impl Backend for Sqlite {
     }
 
     fn run(connection: &mut SqliteConnection, sql: String) -> BoxFuture<'_, Result<(), sqlx::Error>> {
-        Box::pin(async move { sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop) })
+        Box::pin(async move { sqlx::raw_sql(safe(sql)).execute(connection).await.map(drop) })
     }
 
     fn wrap(pool: SqlitePool) -> DatabaseConnection {
