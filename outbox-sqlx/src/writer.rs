@@ -1,9 +1,10 @@
 use std::fmt;
-use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use outbox_core::{Event, OutboxMessage, OutboxWriter};
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+use outbox_core::OutboxWriter;
+use outbox_core::{Event, OutboxMessage};
 use outbox_sql::{InsertStatements, TableNames};
 
 use crate::Backend;
@@ -70,7 +71,7 @@ impl<DB: Backend> SqlxWriter<DB> {
     ///
     /// # Errors
     ///
-    /// The database's. The transaction is then to be rolled back, see [`OutboxWriter`].
+    /// The database's. The transaction is then to be rolled back, see [`OutboxWriter`](outbox_core::OutboxWriter).
     ///
     /// # Cancel safety
     ///
@@ -88,7 +89,7 @@ impl<DB: Backend> SqlxWriter<DB> {
     ///
     /// # Errors
     ///
-    /// The database's. The transaction is then to be rolled back, see [`OutboxWriter`].
+    /// The database's. The transaction is then to be rolled back, see [`OutboxWriter`](outbox_core::OutboxWriter).
     ///
     /// # Cancel safety
     ///
