@@ -65,7 +65,9 @@ impl TestDatabase for MysqlConnection {
 fn url() -> String {
     let url = std::env::var("OUTBOX_TEST_MYSQL_URL");
     let url = url.unwrap_or_else(|_| "mysql://root@127.0.0.1:3306".to_owned());
-    url.trim_end_matches('/').to_owned()
+    // Without a database: each case has its own.
+    let (scheme, rest) = url.split_once("://").unwrap();
+    format!("{scheme}://{}", rest.split(['/', '?']).next().unwrap())
 }
 
 fn case<Fut>(case: impl FnOnce(Arc<MySqlFixture>) -> Fut)

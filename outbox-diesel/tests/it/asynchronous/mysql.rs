@@ -75,7 +75,10 @@ impl TestDatabase for AsyncMysqlConnection {
 
 fn server_url() -> String {
     let url = std::env::var("OUTBOX_TEST_MYSQL_URL");
-    url.as_deref().unwrap_or("mysql://root@127.0.0.1:3306").trim_end_matches('/').to_owned()
+    let url = url.as_deref().unwrap_or("mysql://root@127.0.0.1:3306");
+    // Without a database: each case has its own.
+    let (scheme, rest) = url.split_once("://").unwrap();
+    format!("{scheme}://{}", rest.split(['/', '?']).next().unwrap())
 }
 
 async fn server() -> Option<AsyncMysqlConnection> {
