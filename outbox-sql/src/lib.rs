@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod dialect;
+mod error_code;
 mod names;
 mod statement;
 
@@ -41,6 +42,7 @@ mod admin;
 
 pub use dialect::Dialect;
 pub use driver::{Cell, Driver, Row, Session, Step, TransactionResult};
+pub use error_code::ErrorCode;
 pub use insert::InsertStatements;
 pub use message_row::{MESSAGE_COLUMNS, MessageRow};
 pub use migrations::{MigrationScript, Migrations};

@@ -96,8 +96,11 @@ impl<DB: Backend> SqlxWriter<DB> {
     ///
     /// ```no_run
     /// # #[cfg(feature = "postgres")]
-    /// # async fn example(pool: sqlx::PgPool, outbox: outbox_sqlx::PostgresWriter) -> Result<(), outbox_sqlx::TransactionError> {
-    /// # let message: outbox_core::OutboxMessage = todo!();
+    /// # async fn example(
+    /// #     pool: sqlx::PgPool,
+    /// #     outbox: outbox_sqlx::PostgresWriter,
+    /// #     message: outbox_core::OutboxMessage,
+    /// # ) -> Result<(), outbox_sqlx::TransactionError> {
     /// use outbox_core::TransactionPolicy;
     /// use outbox_sqlx::TransactionError;
     ///

@@ -59,8 +59,8 @@ impl<B: Backend> AsyncDieselWriter<B> {
     /// # async fn example(
     /// #     pool: diesel_async::pooled_connection::bb8::Pool<diesel_async::AsyncPgConnection>,
     /// #     outbox: outbox_diesel::AsyncPostgresWriter,
+    /// #     message: outbox_core::OutboxMessage,
     /// # ) -> Result<(), Box<dyn std::error::Error>> {
-    /// # let message: outbox_core::OutboxMessage = todo!();
     /// use diesel_async::RunQueryDsl;
     /// use outbox_core::TransactionPolicy;
     /// use outbox_diesel::TransactionError;

@@ -28,8 +28,8 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 /// # async fn example(
 /// #     pool: diesel_async::pooled_connection::bb8::Pool<diesel_async::AsyncPgConnection>,
 /// #     outbox: outbox_diesel::AsyncPostgresWriter,
+/// #     message: outbox_core::OutboxMessage,
 /// # ) -> Result<(), Box<dyn std::error::Error>> {
-/// # let message: outbox_core::OutboxMessage = todo!();
 /// use diesel_async::RunQueryDsl;
 ///
 /// let mut connection = pool.get().await?;

@@ -47,8 +47,11 @@ impl<B: Backend> DieselWriter<B> {
     ///
     /// ```no_run
     /// # #[cfg(feature = "postgres")]
-    /// # fn example(connection: &mut diesel::PgConnection, outbox: outbox_diesel::PostgresWriter) -> Result<(), outbox_diesel::TransactionError> {
-    /// # let message: outbox_core::OutboxMessage = todo!();
+    /// # fn example(
+    /// #     connection: &mut diesel::PgConnection,
+    /// #     outbox: outbox_diesel::PostgresWriter,
+    /// #     message: outbox_core::OutboxMessage,
+    /// # ) -> Result<(), outbox_diesel::TransactionError> {
     /// use diesel::RunQueryDsl;
     /// use outbox_core::TransactionPolicy;
     /// use outbox_diesel::TransactionError;
