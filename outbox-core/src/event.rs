@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::{BoxError, MessageBuilder, MessageError, OutboxMessage};
 
@@ -100,7 +101,92 @@ impl<E: Serialize + ?Sized> EventCodec<E> for Json {
     }
 }
 
+/// Reads the payload of events: the other half of an [`EventCodec`].
+pub trait EventDecoder<E> {
+    /// The event.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the format refuses.
+    fn decode(payload: &Bytes) -> Result<E, BoxError>;
+}
+
+impl<E: DeserializeOwned> EventDecoder<E> for Json {
+    fn decode(payload: &Bytes) -> Result<E, BoxError> {
+        Ok(serde_json::from_slice(payload)?)
+    }
+}
+
+/// Why a message can't be read as an event. Another attempt reads the same.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// It is another event.
+    #[error("the message is a {found:?}, not a {expected:?}")]
+    OtherType {
+        /// The type that was asked for.
+        expected: String,
+        /// The type of the message.
+        found: String,
+    },
+    /// Its schema is newer than what this code knows.
+    #[error("the message has schema version {found} of {event_type:?}, this code knows {known}")]
+    NewerVersion {
+        /// The type.
+        event_type: String,
+        /// The version of the message.
+        found: i32,
+        /// The version of the code.
+        known: i32,
+    },
+    /// The payload has more bytes than the reader allows.
+    #[error("the payload has {actual} bytes, at most {limit} are read")]
+    TooLarge {
+        /// Bytes found.
+        actual: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The payload is not what its codec writes.
+    #[error("the payload of {event_type:?} can't be decoded: {error}")]
+    Payload {
+        /// The type.
+        event_type: String,
+        /// What the codec says.
+        #[source]
+        error: BoxError,
+    },
+}
+
 impl OutboxMessage {
+    /// Whether it is one of these events, by its type.
+    #[must_use]
+    pub fn is<E: Event>(&self) -> bool {
+        self.event_type() == E::TYPE.unwrap_or(E::TOPIC)
+    }
+
+    /// The event that it is. An older schema version is the codec's to understand.
+    ///
+    /// # Errors
+    ///
+    /// [`EventError`] if it is another event, of a newer schema, or can't be decoded.
+    pub fn decode<E>(&self) -> Result<E, EventError>
+    where
+        E: Event<Codec: EventDecoder<E>>,
+    {
+        let event_type = || self.event_type().to_owned();
+        if !self.is::<E>() {
+            let expected = E::TYPE.unwrap_or(E::TOPIC).to_owned();
+            return Err(EventError::OtherType { expected, found: event_type() });
+        }
+        if self.schema_version() > E::SCHEMA_VERSION {
+            let (found, known) = (self.schema_version(), E::SCHEMA_VERSION);
+            return Err(EventError::NewerVersion { event_type: event_type(), found, known });
+        }
+        E::Codec::decode(self.payload())
+            .map_err(|error| EventError::Payload { event_type: event_type(), error })
+    }
+
     /// The message of an event.
     ///
     /// # Errors
@@ -125,7 +211,7 @@ impl OutboxMessage {
 mod tests {
     use super::*;
 
-    #[derive(Serialize)]
+    #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
     struct Renamed {
         key: String,
     }
@@ -161,6 +247,28 @@ mod tests {
     fn what_is_out_of_its_limits_is_refused() {
         let error = OutboxMessage::event(&Renamed { key: "k".repeat(10_000) }).unwrap_err();
         assert!(error.to_string().starts_with("ordering_key has 10000 bytes"), "{error}");
+    }
+
+    #[test]
+    fn an_event_is_read_back() {
+        let message = OutboxMessage::event(&Renamed { key: "k".to_owned() }).unwrap();
+        assert!(message.is::<Renamed>());
+        assert_eq!(message.decode::<Renamed>().unwrap(), Renamed { key: "k".to_owned() });
+    }
+
+    #[test]
+    fn what_is_no_such_event_is_refused() {
+        let text = |message: crate::MessageBuilder| {
+            message.build().unwrap().decode::<Renamed>().unwrap_err().to_string()
+        };
+        let payload = |payload: &'static str| OutboxMessage::bytes("things.renamed", payload).unwrap();
+        assert_eq!(text(payload("{}")), r#"the message is a "things.renamed", not a "Renamed""#);
+        assert_eq!(
+            text(payload("{}").event_type("Renamed").schema_version(4)),
+            r#"the message has schema version 4 of "Renamed", this code knows 3"#
+        );
+        let broken = text(payload("{").event_type("Renamed"));
+        assert!(broken.starts_with(r#"the payload of "Renamed" can't be decoded: EOF"#), "{broken}");
     }
 
     struct Broken;

@@ -41,6 +41,12 @@ impl MessageId {
     }
 }
 
+impl AsRef<Self> for MessageId {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl From<Uuid> for MessageId {
     fn from(uuid: Uuid) -> Self {
         Self(uuid)

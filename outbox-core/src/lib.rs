@@ -4,6 +4,8 @@
 //!
 //! ```text
 //!  your transaction ──▶ OutboxWriter ──▶ outbox table ──▶ OutboxStore ──▶ relay ──▶ Transport ──▶ broker
+//!                                                                                                │
+//!  your transaction ◀── your handler ◀── InboxStore::admit ◀── consumer ◀── Subscription ◀───────┘
 //! ```
 //!
 //! # A message
@@ -57,6 +59,7 @@ mod subscription;
 mod broker_url;
 mod finding;
 
+mod handler;
 mod inbox;
 
 pub use admin::{
@@ -68,11 +71,14 @@ pub use envelope::{
     AGGREGATE_TYPE_HEADER, DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, DecodeError, Envelope,
     EnvelopeMode, EnvelopeNames, HeaderName, Incoming, KEY_HEADER, SCHEMA_VERSION_HEADER, dead_reason,
 };
-pub use event::{Event, EventCodec, Json};
+pub use event::{Event, EventCodec, EventDecoder, EventError, Json};
 pub use finding::{Finding, Severity};
+pub use handler::{
+    AsError, HandlerError, HandlerErrorKind, HandlerWork, MessageHandler, StatefulHandler, handler,
+};
 pub use headers::{Headers, RESERVED_HEADER_PREFIXES, is_reserved_header};
 pub use id::MessageId;
-pub use inbox::{Admission, InboxStore};
+pub use inbox::{Admission, BlockingInboxStore, ConsumerName, InboxAdmin, InboxStore, Processed};
 pub use lease::{Lease, LeaseRequest, LeasedShard};
 pub use limits::Limits;
 pub use message::{MessageBuilder, OutboxMessage, StoredParts};

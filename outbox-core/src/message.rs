@@ -237,6 +237,13 @@ impl OutboxMessage {
     }
 }
 
+/// Where an id is asked for, a message will do.
+impl AsRef<MessageId> for OutboxMessage {
+    fn as_ref(&self) -> &MessageId {
+        self.id()
+    }
+}
+
 /// Collects the fields of a message; [`MessageBuilder::build`] checks them all at once.
 #[derive(Debug, Clone)]
 #[must_use = "a message is made by `build`"]

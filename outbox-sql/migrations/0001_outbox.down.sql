@@ -5,6 +5,7 @@ INSERT INTO {outbox_migrations} (version, name) SELECT 1, 'messages are waiting'
 INSERT INTO {outbox_migrations} (version, name) SELECT 1, 'messages are deferred' FROM {outbox_deferred} LIMIT 1;
 INSERT INTO {outbox_migrations} (version, name) SELECT 1, 'there are dead letters' FROM {outbox_dead_letters} LIMIT 1;
 
+DROP TABLE {inbox_attempts};
 DROP TABLE {inbox_messages};
 DROP TABLE {outbox_requests};
 DROP TABLE {outbox_relays};

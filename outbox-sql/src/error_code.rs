@@ -34,6 +34,17 @@ impl ErrorCode<'_> {
         }
     }
 
+    /// Whether it says that a lock was not granted in time. MySQL and MariaDB take back the statement then, and leave the
+    /// transaction as it was; PostgreSQL ends it.
+    #[must_use]
+    pub fn is_lock_timeout(self) -> bool {
+        match self {
+            Self::Postgres(sqlstate) => sqlstate == "55P03",
+            Self::MySql(number) => matches!(number, 1205 | 3572),
+            Self::Sqlite(..) => false,
+        }
+    }
+
     /// Whether the transaction in which it happened had been ended by the database before.
     #[must_use]
     pub fn has_ended(self) -> bool {

@@ -13,6 +13,7 @@ mod statement;
 
 mod migrations;
 
+mod inbox;
 mod insert;
 mod transaction;
 
@@ -43,6 +44,7 @@ mod admin;
 pub use dialect::Dialect;
 pub use driver::{Cell, Driver, Row, Session, Step, TransactionResult};
 pub use error_code::ErrorCode;
+pub use inbox::{InboxExecutor, InboxStatements};
 pub use insert::InsertStatements;
 pub use message_row::{MESSAGE_COLUMNS, MessageRow};
 pub use migrations::{MigrationScript, Migrations};
@@ -50,6 +52,10 @@ pub use names::{NameError, Table, TableNames};
 pub use statement::{Statement, Value};
 pub use store::SqlStore;
 pub use transaction::TransactionStatements;
+
+// What the macro for an adapter's store names.
+#[doc(hidden)]
+pub use outbox_core::{ConsumerName, InboxAdmin, MessageId, StoreError};
 
 #[cfg(test)]
 mod recorded;

@@ -18,13 +18,15 @@ pub enum Table {
     Requests,
     /// `inbox_messages`: what consumers have seen.
     Inbox,
+    /// `inbox_attempts`: what consumers have tried in vain.
+    InboxAttempts,
     /// `outbox_migrations`: which migrations were applied.
     Migrations,
 }
 
 impl Table {
     /// All tables, in the order they are created.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Migrations,
         Self::Messages,
         Self::Deferred,
@@ -33,6 +35,7 @@ impl Table {
         Self::Relays,
         Self::Requests,
         Self::Inbox,
+        Self::InboxAttempts,
     ];
 
     /// The name without a prefix.
@@ -46,6 +49,7 @@ impl Table {
             Self::Relays => "outbox_relays",
             Self::Requests => "outbox_requests",
             Self::Inbox => "inbox_messages",
+            Self::InboxAttempts => "inbox_attempts",
             Self::Migrations => "outbox_migrations",
         }
     }

@@ -80,6 +80,14 @@ pub(crate) fn has_ended(error: &sqlx::Error) -> bool {
     code(&**error).is_some_and(ErrorCode::has_ended)
 }
 
+/// Whether it says that a lock was not granted in time.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    code(&**error).is_some_and(ErrorCode::is_lock_timeout)
+}
+
 /// Whether the connection is gone, and with it the answer.
 pub(crate) fn is_lost(error: &sqlx::Error) -> bool {
     kind(error) == StoreErrorKind::Unavailable

@@ -1,4 +1,4 @@
-//! Outbox writer and store on sqlx: PostgreSQL, MySQL/MariaDB, SQLite.
+//! Outbox writer and store, and inbox, on sqlx: PostgreSQL, MySQL/MariaDB, SQLite.
 //!
 //! Each database has a feature: `postgres`, `mysql`, `sqlite`; `tls` adds encrypted connections.
 //!
@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+mod inbox;
 mod store;
 mod transaction;
 mod writer;
@@ -49,12 +50,15 @@ mod sqlite;
 pub use backend::Backend;
 pub use driver::SqlxDriver;
 pub use error::is_conflict;
+pub use inbox::{InboxGuard, SqlxInbox};
 #[cfg(feature = "mysql")]
-pub use mysql::{MySqlStore, MySqlWriter};
+pub use mysql::{MySqlInbox, MySqlStore, MySqlWriter};
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresNotifier, PostgresStore, PostgresWakeup, PostgresWriter, WakeupError};
+pub use postgres::{
+    PostgresInbox, PostgresNotifier, PostgresStore, PostgresWakeup, PostgresWriter, WakeupError,
+};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{SqliteStore, SqliteWriter};
+pub use sqlite::{SqliteInbox, SqliteStore, SqliteWriter};
 pub use store::SqlxStore;
 pub use transaction::OutboxTransaction;
 pub use writer::SqlxWriter;

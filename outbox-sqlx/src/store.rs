@@ -211,6 +211,8 @@ impl<DB: Backend> OutboxAdmin for SqlxStore<DB> {
     }
 }
 
+outbox_sql::inbox_admin_of_sql_store!([<DB: Backend>] SqlxStore<DB>);
+
 impl<DB: Backend> fmt::Debug for SqlxStore<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqlxStore").field("connections", self.connections()).finish_non_exhaustive()

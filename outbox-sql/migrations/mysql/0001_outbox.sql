@@ -140,3 +140,13 @@ CREATE TABLE IF NOT EXISTS {inbox_messages} (
     PRIMARY KEY (consumer, message_id),
     KEY processed_at (processed_at)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+
+-- What consumers have tried in vain, where nobody else counts.
+CREATE TABLE IF NOT EXISTS {inbox_attempts} (
+    consumer VARBINARY(255) NOT NULL CHECK (LENGTH(consumer) >= 1),
+    message_id BINARY(16) NOT NULL,
+    attempts INT NOT NULL CHECK (attempts >= 1),
+    last_attempt_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
+    PRIMARY KEY (consumer, message_id),
+    KEY last_attempt_at (last_attempt_at)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;

@@ -148,3 +148,13 @@ CREATE TABLE {inbox_messages} (
     PRIMARY KEY (consumer, message_id)
 );
 CREATE INDEX ON {inbox_messages} (processed_at);
+
+-- What consumers have tried in vain, where nobody else counts.
+CREATE TABLE {inbox_attempts} (
+    consumer text NOT NULL CHECK (octet_length(consumer) BETWEEN 1 AND 255),
+    message_id uuid NOT NULL,
+    attempts int NOT NULL CHECK (attempts >= 1),
+    last_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (consumer, message_id)
+);
+CREATE INDEX ON {inbox_attempts} (last_attempt_at);

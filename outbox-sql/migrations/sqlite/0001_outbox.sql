@@ -136,3 +136,13 @@ CREATE TABLE {inbox_messages} (
     PRIMARY KEY (consumer, message_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX {index:inbox_messages:processed_at} ON {inbox_messages} (processed_at);
+
+-- What consumers have tried in vain, where nobody else counts.
+CREATE TABLE {inbox_attempts} (
+    consumer TEXT NOT NULL CHECK (length(CAST(consumer AS BLOB)) BETWEEN 1 AND 255),
+    message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+    attempts INTEGER NOT NULL CHECK (attempts >= 1),
+    last_attempt_at INTEGER NOT NULL DEFAULT (CAST(ROUND((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)),
+    PRIMARY KEY (consumer, message_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX {index:inbox_attempts:last_attempt_at} ON {inbox_attempts} (last_attempt_at);

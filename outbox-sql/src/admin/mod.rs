@@ -10,6 +10,7 @@ mod shape;
 
 mod dead_letters;
 mod diagnose;
+mod inbox;
 mod requests;
 mod shard_count;
 mod stats;

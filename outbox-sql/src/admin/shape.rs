@@ -84,7 +84,7 @@ macro_rules! message_table {
     };
 }
 
-pub(super) const SHAPES: [Shape; 8] = [
+pub(super) const SHAPES: [Shape; 9] = [
     Shape {
         table: Table::Migrations,
         columns: &[
@@ -167,6 +167,16 @@ pub(super) const SHAPES: [Shape; 8] = [
             ("processed_at", Type::Time, Null::No),
         ],
         indexes: &["consumer,message_id", "processed_at"],
+    },
+    Shape {
+        table: Table::InboxAttempts,
+        columns: &[
+            ("consumer", Type::Consumer, Null::No),
+            ("message_id", Type::Id, Null::No),
+            ("attempts", Type::Number, Null::No),
+            ("last_attempt_at", Type::Time, Null::No),
+        ],
+        indexes: &["consumer,message_id", "last_attempt_at"],
     },
 ];
 
