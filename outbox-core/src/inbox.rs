@@ -59,15 +59,17 @@ pub enum Processed<T = ()> {
     Applied(T),
     /// Its effects were committed before: acknowledge it.
     Duplicate,
+    /// Nobody here wants it: acknowledge it.
+    Skipped,
     /// Another transaction is handling it: hand it back, it is not a failure.
     Busy,
 }
 
 impl<T> Processed<T> {
-    /// Whether its effects are committed, now or before, so that it is to be acknowledged.
+    /// Whether it is to be acknowledged: its effects are committed, now or before, or there are none.
     #[must_use]
     pub const fn is_done(&self) -> bool {
-        matches!(self, Self::Applied(_) | Self::Duplicate)
+        !matches!(self, Self::Busy)
     }
 
     /// The same with another value.
@@ -75,6 +77,7 @@ impl<T> Processed<T> {
         match self {
             Self::Applied(value) => Processed::Applied(to(value)),
             Self::Duplicate => Processed::Duplicate,
+            Self::Skipped => Processed::Skipped,
             Self::Busy => Processed::Busy,
         }
     }

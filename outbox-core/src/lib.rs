@@ -95,7 +95,7 @@ pub use store::{
 pub use store_error::{BoxError, StoreError, StoreErrorKind};
 pub use subscribe_error::{SubscribeError, SubscribeErrorKind};
 pub use subscription::{
-    Delivery, Receipt, SubscribeOptions, Subscription, SubscriptionCapabilities, Undecodable,
+    Delivery, DeliverySource, Receipt, SubscribeOptions, Subscription, SubscriptionCapabilities, Undecodable,
 };
 pub use topic::{Topic, TopicFilter, TopicPattern};
 pub use transaction::{AsyncWork, Isolation, TransactionError, TransactionPolicy};

@@ -57,6 +57,25 @@ pub trait Subscription: Send + 'static {
     async fn close(&mut self, timeout: Duration) -> Result<(), SubscribeError>;
 }
 
+#[async_trait]
+impl Subscription for Box<dyn Subscription> {
+    fn capabilities(&self) -> SubscriptionCapabilities {
+        (**self).capabilities()
+    }
+
+    async fn next(&mut self) -> Result<Delivery, SubscribeError> {
+        (**self).next().await
+    }
+
+    async fn check(&mut self) -> Result<(), SubscribeError> {
+        (**self).check().await
+    }
+
+    async fn close(&mut self, timeout: Duration) -> Result<(), SubscribeError> {
+        (**self).close(timeout).await
+    }
+}
+
 /// What differs between brokers on the consuming side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -132,7 +151,21 @@ impl SubscriptionCapabilities {
 pub struct Delivery {
     message: Result<OutboxMessage, Undecodable>,
     attempt: Option<u32>,
+    source: Option<DeliverySource>,
     receipt: Box<dyn Receipt>,
+}
+
+/// Where a delivery came from, with a broker that hands out parts of a log instead of counting deliveries.
+///
+/// What such a broker hands out again after a crash comes first with each new assignment of its partition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DeliverySource {
+    /// The topic.
+    pub topic: std::sync::Arc<str>,
+    /// The partition of the topic.
+    pub partition: i32,
+    /// Changes with each assignment of the partition to this member.
+    pub assignment: u64,
 }
 
 impl Delivery {
@@ -142,7 +175,24 @@ impl Delivery {
         attempt: Option<u32>,
         receipt: Box<dyn Receipt>,
     ) -> Self {
-        Self { message, attempt, receipt }
+        Self { message, attempt, source: None, receipt }
+    }
+
+    /// Says where it came from, as a subscription whose broker does not count deliveries does.
+    pub fn from_source(mut self, source: DeliverySource) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Where it came from; `None` if the broker has no partitions.
+    #[must_use]
+    pub const fn source(&self) -> Option<&DeliverySource> {
+        self.source.as_ref()
+    }
+
+    /// The message and what settles it, for a consumer that works on the one while it keeps the other alive.
+    pub fn into_parts(self) -> (Result<OutboxMessage, Undecodable>, Box<dyn Receipt>) {
+        (self.message, self.receipt)
     }
 
     /// The message.

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod consumer;
 mod error;
 mod handle;
 mod policy;
@@ -26,6 +27,10 @@ mod leases;
 mod poller;
 
 pub use config::{ConfigError, PollConfig, RelayConfig};
+pub use consumer::{
+    Consumer, ConsumerConfig, ConsumerError, ConsumerHandle, ConsumerStats, OldMessages, Order, Router,
+    UnknownType, purge_inbox,
+};
 pub use decide::{Attempt, Situation, Transition, decide};
 pub use error::RelayError;
 pub use handle::RelayHandle;

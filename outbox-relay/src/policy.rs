@@ -39,6 +39,12 @@ impl RetryPolicy {
         pause.mul_f64(1.0 + self.jitter.clamp(0.0, 1.0) * random.clamp(0.0, 1.0))
     }
 
+    /// How long a message is tried at most, from its first try to its last.
+    #[must_use]
+    pub fn longest_time(&self) -> Duration {
+        (1..self.max_attempts).map(|attempts| self.pause_after(attempts, 1.0)).sum()
+    }
+
     /// The longest pause: what a blocked key is tried again at.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {

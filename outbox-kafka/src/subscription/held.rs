@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outbox_core::SubscribeError;
+use outbox_core::{DeliverySource, SubscribeError};
 use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Message, OwnedMessage};
@@ -45,6 +45,13 @@ pub(crate) struct Held {
     partition: (Arc<str>, i32),
     epoch: u64,
     offset: i64,
+}
+
+impl Held {
+    pub(crate) fn source(&self) -> DeliverySource {
+        let (topic, partition) = &self.partition;
+        DeliverySource { topic: Arc::clone(topic), partition: *partition, assignment: self.epoch }
+    }
 }
 
 /// A record, with its payload apart so that it need not be copied again.

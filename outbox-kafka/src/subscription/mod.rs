@@ -77,7 +77,7 @@ impl KafkaSubscription {
     }
 
     fn delivery(&self, held: Held) -> Delivery {
-        let record = &held.record;
+        let (record, source) = (&held.record, held.source());
         let payload = record.payload.clone().unwrap_or_default();
         let message = decode_with(&record.envelope, payload.clone()).map_err(|error| {
             let topic = record.envelope.topic().to_owned();
@@ -89,7 +89,7 @@ impl KafkaSubscription {
             held: Some(held),
             redeliver_after: self.config.options.redeliver_after,
         };
-        Delivery::new(message, None, Box::new(receipt))
+        Delivery::new(message, None, Box::new(receipt)).from_source(source)
     }
 
     /// Creates what is missing, if that was asked for.

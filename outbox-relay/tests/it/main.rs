@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test states what it expects")]
 
 mod cadence;
+mod consumer;
 mod delivery;
 mod faults;
 mod gate;

@@ -1,0 +1,291 @@
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use outbox_core::{
+    Delivery, MessageHandler, OrderingKey, OutboxMessage, Receipt, SubscribeError, Subscription, Undecodable,
+};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use super::config::{OldMessages, Order};
+use super::error::ConsumerError;
+use super::handle::{Command, Trouble};
+use super::lanes::Lanes;
+use super::suspects::Suspects;
+use super::work::{Ended, Item, Shared};
+
+/// How long the broker may take to be told that what waits is still wanted.
+const EXTEND_LIMIT: Duration = Duration::from_secs(5);
+
+/// Receives, and decides which message is handled when. One task has all of it, so that nothing needs a lock; each try
+/// runs in a task of its own.
+pub(super) struct Conductor<H> {
+    shared: Arc<Shared<H>>,
+    subscription: Box<dyn Subscription>,
+    command: watch::Receiver<Command>,
+    trouble: Trouble,
+    lanes: Lanes<Item>,
+    suspects: Suspects,
+    /// Items of lanes that may wait for a time.
+    most_blocked: usize,
+    tries: JoinSet<Tried>,
+    /// A suspect is running, and nobody else may.
+    alone: bool,
+    settling: JoinSet<()>,
+}
+
+/// A try that has ended.
+struct Tried {
+    key: Option<OrderingKey>,
+    source: Option<outbox_core::DeliverySource>,
+    ended: Ended,
+}
+
+impl<H: MessageHandler> Conductor<H> {
+    pub(super) fn new(
+        shared: Arc<Shared<H>>,
+        subscription: Box<dyn Subscription>,
+        command: watch::Receiver<Command>,
+        trouble: Trouble,
+    ) -> Self {
+        let prefetch = subscription.capabilities().prefetch;
+        Self {
+            shared,
+            subscription,
+            command,
+            trouble,
+            lanes: Lanes::new(),
+            suspects: Suspects::new(prefetch),
+            most_blocked: (prefetch / 2).max(1),
+            tries: JoinSet::new(),
+            alone: false,
+            settling: JoinSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), ConsumerError> {
+        let mut keep_alive = self.shared.keep_alive.map(interval);
+        if let Some(keep_alive) = &mut keep_alive {
+            keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            let command = *self.command.borrow_and_update();
+            match command {
+                Command::Stop => return self.stop().await,
+                Command::Pause => {}
+                Command::Run => self.begin_tries(),
+            }
+            self.shared.counters.running.set(self.tries.len());
+            self.shared.counters.waiting.set(self.lanes.waiting());
+            let (due, running) = (self.lanes.next_due(), command == Command::Run);
+            let tick = async {
+                match &mut keep_alive {
+                    Some(keep_alive) => keep_alive.tick().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = self.command.changed() => {
+                    if changed.is_err() {
+                        return self.stop().await;
+                    }
+                }
+                Some(tried) = self.tries.join_next() => self.tried(tried)?,
+                Some(_) = self.settling.join_next() => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.lanes.wake(Instant::now());
+                }
+                _ = tick => self.keep_alive().await,
+                received = self.subscription.next(), if running => self.received(received),
+            }
+        }
+    }
+
+    fn begin_tries(&mut self) {
+        while self.tries.len() < self.shared.config.concurrency && !self.alone {
+            let Some(item) = self.lanes.peek() else {
+                return;
+            };
+            if item.suspect && !self.tries.is_empty() {
+                return;
+            }
+            let Some(item) = self.lanes.pop() else {
+                return;
+            };
+            self.alone = item.suspect;
+            let (key, source) = (self.key(&item.message), item.source.clone());
+            let shared = Arc::clone(&self.shared);
+            self.tries.spawn(async move { Tried { key, source, ended: shared.work(item).await } });
+        }
+    }
+
+    fn key(&self, message: &OutboxMessage) -> Option<OrderingKey> {
+        match self.shared.config.order {
+            Order::PerKey => message.ordering_key().cloned(),
+            Order::None => None,
+        }
+    }
+
+    fn received(&mut self, received: Result<Delivery, SubscribeError>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let delivery = match received {
+            Ok(delivery) => {
+                if trouble.take().is_some() {
+                    tracing::info!(consumer = %self.shared.name, "receiving again");
+                }
+                delivery
+            }
+            Err(error) => {
+                self.shared.counters.receive_errors.add(1);
+                let text = error.to_string();
+                if trouble.as_ref() != Some(&text) {
+                    tracing::warn!(consumer = %self.shared.name, "receiving nothing: {text}");
+                    *trouble = Some(text);
+                }
+                return;
+            }
+        };
+        drop(trouble);
+        self.shared.counters.received.add(1);
+        let (attempt, source) = (delivery.attempt(), delivery.source().cloned());
+        let (message, receipt) = delivery.into_parts();
+        let message = match message.map_err(|undecodable| self.undecodable(&undecodable)) {
+            Ok(message) => message,
+            Err(reason) => return self.refuse(receipt, reason),
+        };
+        if let Some(reason) = self.refusal(&message) {
+            return self.refuse(receipt, reason);
+        }
+        let (tries, suspect) = self.suspects.look(message.id(), attempt, source.as_ref());
+        let key = self.key(&message);
+        let item = Item { message, receipt, source, tries, counted: false, suspect };
+        if let Some(key) = &key
+            && let Some(due) = self.lanes.blocked_until(key)
+            && self.lanes.blocked() >= self.most_blocked
+        {
+            return self.hand_back(item, due.saturating_duration_since(Instant::now()));
+        }
+        self.lanes.push(key, item);
+    }
+
+    fn undecodable(&self, undecodable: &Undecodable) -> String {
+        self.shared.counters.undecodable.add(1);
+        format!("no message of an outbox: {}", undecodable.error)
+    }
+
+    /// Why a message is not even tried.
+    fn refusal(&self, message: &OutboxMessage) -> Option<String> {
+        let config = &self.shared.config;
+        let (actual, limit) = (message.payload().len(), config.max_payload);
+        if actual > limit {
+            return Some(format!("the payload has {actual} bytes, at most {limit} are allowed"));
+        }
+        // Without an inbox nothing is remembered, and nothing forgotten.
+        self.shared.inbox.as_ref()?;
+        let age = age(message)?;
+        if age <= config.inbox_retention {
+            return None;
+        }
+        self.shared.counters.too_old.add(1);
+        (config.old_messages == OldMessages::Park).then(|| {
+            let (age, retention) = (age.as_secs(), config.inbox_retention.as_secs());
+            format!(
+                "the message is {age} s old and the inbox remembers {retention} s: it may have been handled before"
+            )
+        })
+    }
+
+    fn refuse(&mut self, receipt: Box<dyn Receipt>, reason: String) {
+        let shared = Arc::clone(&self.shared);
+        tracing::error!(consumer = %shared.name, "to the dead letters: {reason}");
+        self.settling.spawn(async move {
+            let buried = receipt.dead_letter(&reason).await;
+            if buried.is_ok() {
+                shared.counters.dead.add(1);
+            }
+            shared.settled(buried);
+        });
+    }
+
+    fn tried(&mut self, tried: Result<Tried, JoinError>) -> Result<(), ConsumerError> {
+        let Tried { key, source, ended } = tried.map_err(|_| ConsumerError::Panicked)?;
+        self.alone = false;
+        match (ended, key) {
+            (Ended::Settled { first }, key) => {
+                if let Some(source) = source.filter(|_| first) {
+                    self.suspects.survived(&source);
+                }
+                if let Some(key) = key {
+                    self.lanes.done(&key);
+                }
+            }
+            (Ended::Again(item, pause), Some(key)) if self.lanes.blocked() < self.most_blocked => {
+                self.lanes.again(&key, item, Instant::now() + pause);
+            }
+            (Ended::Again(item, pause), key) => {
+                self.hand_back(item, pause);
+                // Its followers would overtake it.
+                let followers = key.map(|key| self.lanes.clear(&key));
+                for follower in followers.into_iter().flatten() {
+                    self.hand_back(follower, pause);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_back(&mut self, item: Item, pause: Duration) {
+        self.shared.counters.handed_back.add(1);
+        if !item.suspect {
+            self.suspects.hand_back(*item.message.id(), item.tries);
+        }
+        let shared = Arc::clone(&self.shared);
+        self.settling.spawn(async move { shared.settled(item.receipt.nack(pause).await) });
+    }
+
+    /// Tells the broker that what waits is still wanted.
+    async fn keep_alive(&mut self) {
+        let extended = join_all(self.lanes.iter_mut().map(|item| item.receipt.extend()));
+        // Who is not told in time gives the message to somebody else, and the inbox knows what to do.
+        let _ = timeout(EXTEND_LIMIT, extended).await;
+    }
+
+    async fn stop(mut self) -> Result<(), ConsumerError> {
+        let deadline = Instant::now() + self.shared.config.shutdown_timeout;
+        // Closing the subscription gives back what nobody has begun with.
+        drop(std::mem::replace(&mut self.lanes, Lanes::new()));
+        let ended = tokio::time::timeout_at(deadline, async {
+            while let Some(tried) = self.tries.join_next().await {
+                if let Ok(Tried { ended: Ended::Again(item, pause), .. }) = tried {
+                    self.hand_back(item, pause);
+                }
+            }
+            while self.settling.join_next().await.is_some() {}
+        });
+        let in_time = ended.await.is_ok();
+        let unfinished = self.tries.len();
+        self.tries.shutdown().await;
+        self.shared.counters.running.set(0);
+        self.shared.counters.waiting.set(0);
+        // There is always a moment for what can be sent at once.
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+        let closed = self.subscription.close(left).await;
+        if !in_time && unfinished > 0 {
+            return Err(ConsumerError::ShutdownTimedOut { unfinished });
+        }
+        Ok(closed?)
+    }
+}
+
+/// How old a message is: by the time of its row where the broker carries it, or else by the time in its id. `None` if it
+/// has neither, and for one that comes from the future.
+fn age(message: &OutboxMessage) -> Option<Duration> {
+    let made = message.created_at().or_else(|| {
+        let (seconds, nanoseconds) = message.id().as_uuid().get_timestamp()?.to_unix();
+        Some(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds))
+    })?;
+    SystemTime::now().duration_since(made).ok()
+}

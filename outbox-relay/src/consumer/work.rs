@@ -1,0 +1,233 @@
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use outbox_core::{
+    ConsumerName, DeliverySource, HandlerError, HandlerErrorKind, InboxAdmin, MessageHandler, OutboxMessage,
+    Processed, Receipt, StoreError, SubscribeError,
+};
+use tokio::time::{sleep, timeout};
+
+use super::config::ConsumerConfig;
+use super::stats::Counters;
+
+/// When something is looked at again that the count of tries could not be written for.
+const COUNT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What all tries share.
+pub(super) struct Shared<H> {
+    pub(super) name: ConsumerName,
+    pub(super) handler: H,
+    pub(super) config: ConsumerConfig,
+    pub(super) inbox: Option<Arc<dyn InboxAdmin>>,
+    pub(super) counters: Counters,
+    /// How often the broker is told that a delivery is still being worked on.
+    pub(super) keep_alive: Option<Duration>,
+}
+
+/// A delivery that is to be handled.
+pub(super) struct Item {
+    pub(super) message: OutboxMessage,
+    pub(super) receipt: Box<dyn Receipt>,
+    pub(super) source: Option<DeliverySource>,
+    /// Tries that are known to have failed.
+    pub(super) tries: u32,
+    /// Whether tries were counted in the database.
+    pub(super) counted: bool,
+    /// Whether an earlier try may have taken the process down. It is counted first, and handled alone.
+    pub(super) suspect: bool,
+}
+
+/// How a try ended.
+pub(super) enum Ended {
+    /// It is settled, or as good as.
+    Settled {
+        /// It was tried for the first time that anybody knows of.
+        first: bool,
+    },
+    /// It is to come again after this pause.
+    Again(Item, Duration),
+}
+
+/// What the handler made of it.
+enum Verdict {
+    Done(Processed),
+    Failed(String),
+    Rejected(String),
+    Unavailable(Duration, String),
+}
+
+impl<H: MessageHandler> Shared<H> {
+    /// Handles a message once, and settles it, unless it is to come again.
+    pub(super) async fn work(&self, mut item: Item) -> Ended {
+        let suspect = std::mem::take(&mut item.suspect);
+        if suspect {
+            self.counters.suspected.add(1);
+            match self.count(&mut item).await {
+                Ok(()) if item.tries > u32::from(self.config.retry.max_attempts) => {
+                    let tries = item.tries - 1;
+                    let reason = format!("given up after {tries} tries, the last of which ended the process");
+                    return self.give_up(item, &reason).await;
+                }
+                Ok(()) => {}
+                Err(error) => return self.can_not_count(item, &error),
+            }
+        }
+        let first = item.tries <= u32::from(suspect);
+        match self.handle(&mut item).await {
+            Verdict::Done(Processed::Busy) => {
+                self.counters.busy.add(1);
+                Ended::Again(item, self.config.busy_pause)
+            }
+            Verdict::Done(done) => {
+                let counter = match done {
+                    Processed::Applied(()) => &self.counters.applied,
+                    Processed::Duplicate => &self.counters.duplicates,
+                    _ => &self.counters.skipped,
+                };
+                counter.add(1);
+                self.acknowledge(item).await;
+                Ended::Settled { first }
+            }
+            Verdict::Rejected(reason) => {
+                self.counters.failed.add(1);
+                self.give_up(item, &reason).await
+            }
+            Verdict::Unavailable(pause, reason) => {
+                self.counters.unavailable.add(1);
+                tracing::warn!(consumer = %self.name, message = %item.message.id(), "not handled now: {reason}");
+                Ended::Again(item, pause)
+            }
+            Verdict::Failed(reason) => {
+                self.counters.failed.add(1);
+                self.failed(item, suspect, &reason).await
+            }
+        }
+    }
+
+    async fn failed(&self, mut item: Item, counted: bool, reason: &str) -> Ended {
+        if !counted && let Err(error) = self.count(&mut item).await {
+            // Not the message's fault, and without a count it might be tried for ever: it waits until there is one.
+            return self.can_not_count(item, &error);
+        }
+        let most = self.config.retry.max_attempts;
+        if item.tries >= u32::from(most) {
+            let reason = format!("given up after {} tries: {reason}", item.tries);
+            return self.give_up(item, &reason).await;
+        }
+        let tries = u16::try_from(item.tries).unwrap_or(u16::MAX);
+        let pause = self.config.retry.pause_after(tries, fastrand::f64());
+        tracing::warn!(
+            consumer = %self.name, message = %item.message.id(), topic = %item.message.topic(),
+            "try {tries} of {most} failed, again in {pause:?}: {reason}"
+        );
+        Ended::Again(item, pause)
+    }
+
+    /// Counts one more try, in the database if there is an inbox.
+    async fn count(&self, item: &mut Item) -> Result<(), StoreError> {
+        item.tries = match &self.inbox {
+            Some(inbox) => inbox.count_attempt(&self.name, item.message.id()).await?,
+            None => item.tries.saturating_add(1),
+        };
+        item.counted = self.inbox.is_some();
+        Ok(())
+    }
+
+    fn can_not_count(&self, item: Item, error: &StoreError) -> Ended {
+        self.counters.unavailable.add(1);
+        tracing::warn!(consumer = %self.name, message = %item.message.id(), "not handled now: {error}");
+        Ended::Again(item, COUNT_PAUSE)
+    }
+
+    async fn handle(&self, item: &mut Item) -> Verdict {
+        let Item { message, receipt, .. } = item;
+        let limit = self.config.handler_timeout;
+        // The handler may panic before it has returned a future.
+        let handled = AssertUnwindSafe(async { self.handler.handle(message).await }).catch_unwind();
+        let alive = async {
+            match self.keep_alive {
+                Some(period) => loop {
+                    sleep(period).await;
+                    if let Err(error) = receipt.extend().await {
+                        // It may come again, to somebody else; the inbox knows what to do.
+                        tracing::debug!(consumer = %self.name, "the broker was not told about ongoing work: {error}");
+                    }
+                },
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            result = timeout(limit, handled) => result,
+            () = alive => unreachable!("it goes on for ever"),
+        };
+        match result {
+            Ok(Ok(Ok(done))) => Verdict::Done(done),
+            Ok(Ok(Err(error))) => verdict(&error),
+            Ok(Err(panic)) => {
+                self.counters.panicked.add(1);
+                Verdict::Failed(format!("the handler panicked: {}", text_of(&*panic)))
+            }
+            Err(_) => {
+                self.counters.timed_out.add(1);
+                Verdict::Failed(format!("the handler took longer than {limit:?}"))
+            }
+        }
+    }
+
+    async fn acknowledge(&self, item: Item) {
+        let id = *item.message.id();
+        self.settled(item.receipt.ack().await);
+        if item.counted || item.tries > 0 {
+            self.forget(&id).await;
+        }
+    }
+
+    /// Moves a message to the dead letters. If that fails it comes again, with all its tries behind it.
+    async fn give_up(&self, item: Item, reason: &str) -> Ended {
+        let (id, topic) = (*item.message.id(), item.message.topic().clone());
+        tracing::error!(consumer = %self.name, message = %id, topic = %topic, "to the dead letters: {reason}");
+        let buried = item.receipt.dead_letter(reason).await;
+        if buried.is_ok() {
+            self.counters.dead.add(1);
+            // Whoever sends it back in wants it to be tried.
+            self.forget(&id).await;
+        }
+        self.settled(buried);
+        Ended::Settled { first: true }
+    }
+
+    async fn forget(&self, id: &outbox_core::MessageId) {
+        if let Some(inbox) = &self.inbox
+            && let Err(error) = inbox.forget_attempts(&self.name, id).await
+        {
+            tracing::debug!(consumer = %self.name, message = %id, "its tries are still counted: {error}");
+        }
+    }
+
+    pub(super) fn settled(&self, settled: Result<(), SubscribeError>) {
+        if let Err(error) = settled {
+            self.counters.settle_errors.add(1);
+            tracing::warn!(consumer = %self.name, "a settlement is lost, the message may come again: {error}");
+        }
+    }
+}
+
+fn verdict(error: &HandlerError) -> Verdict {
+    let reason = error.reason();
+    match error.kind() {
+        HandlerErrorKind::Rejected => Verdict::Rejected(reason),
+        HandlerErrorKind::Unavailable { retry_after } => Verdict::Unavailable(retry_after, reason),
+        _ => Verdict::Failed(reason),
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a text")
+}

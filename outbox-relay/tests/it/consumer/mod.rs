@@ -1,0 +1,6 @@
+mod crashes;
+mod harness;
+mod lifecycle;
+mod order;
+mod outcomes;
+mod refusals;
