@@ -19,7 +19,7 @@ use outbox_sqlx::Backend;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use benches::{cold_plan, drain, enqueue, held_snapshot, publish};
+use benches::{cold_plan, drain, enqueue, held_snapshot, inbox, publish};
 use database::Database;
 use database::mysql::MySqlDatabase;
 use database::postgres::PostgresDatabase;
@@ -37,7 +37,7 @@ struct Cli {
     /// Writes the figures to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only the bench with this name: drain, held-snapshot, cold-plan, enqueue, publish
+    /// Only the bench with this name: drain, held-snapshot, cold-plan, enqueue, inbox, publish
     #[arg(long, default_value = "")]
     bench: String,
     /// Only stores whose name contains this: postgres, mariadb, sqlite
@@ -90,7 +90,7 @@ async fn main() -> Result<()> {
     let mut machine = Machine::here();
     let mut report = Report::default();
 
-    let all = [drain::NAME, held_snapshot::NAME, cold_plan::NAME, enqueue::NAME];
+    let all = [drain::NAME, held_snapshot::NAME, cold_plan::NAME, enqueue::NAME, inbox::NAME];
     store::<PostgresDatabase>(&cli, &all, &workload, &mut machine, &mut report).await?;
     if cli.wants(held_snapshot::NAME, PostgresDatabase::NAME) {
         held_snapshot::run(&workload, &mut report).await.context(held_snapshot::NAME)?;
@@ -100,6 +100,9 @@ async fn main() -> Result<()> {
     }
     if cli.wants(enqueue::NAME, PostgresDatabase::NAME) {
         enqueue::run(&workload, &mut report).await.context(enqueue::NAME)?;
+    }
+    if cli.wants(inbox::NAME, PostgresDatabase::NAME) {
+        inbox::run(&workload, &mut report).await.context(inbox::NAME)?;
     }
     store::<MySqlDatabase>(&cli, &[drain::NAME], &workload, &mut machine, &mut report).await?;
     store::<SqliteDatabase>(&cli, &[drain::NAME], &workload, &mut machine, &mut report).await?;

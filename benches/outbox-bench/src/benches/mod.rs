@@ -4,4 +4,5 @@ pub(crate) mod cold_plan;
 pub(crate) mod drain;
 pub(crate) mod enqueue;
 pub(crate) mod held_snapshot;
+pub(crate) mod inbox;
 pub(crate) mod publish;
