@@ -7,7 +7,7 @@ use outbox_core::{
 };
 
 use super::MemoryStore;
-use super::state::State;
+use super::tables::Tables;
 
 #[async_trait]
 impl OutboxStore for MemoryStore {
@@ -20,43 +20,43 @@ impl OutboxStore for MemoryStore {
     }
 
     async fn renew(&self, request: &LeaseRequest) -> Result<Lease, StoreError> {
-        self.operation("renew", |state, now| Ok(state.renew(request, now))).await
+        self.operation("renew", |tables, now| Ok(tables.renew(request, now))).await
     }
 
     async fn acquire(&self, request: &LeaseRequest, most: usize) -> Result<Vec<LeasedShard>, StoreError> {
-        self.operation("acquire", |state, now| Ok(state.acquire(request, most, now))).await
+        self.operation("acquire", |tables, now| Ok(tables.acquire(request, most, now))).await
     }
 
     async fn release(&self, fence: &Fence) -> Result<(), StoreError> {
-        let release = |state: &mut State, _| {
-            state.release(fence);
+        let release = |tables: &mut Tables, _| {
+            tables.release(fence);
             Ok(())
         };
         self.operation("release", release).await
     }
 
     async fn retire(&self, relay: RelayId) -> Result<(), StoreError> {
-        let retire = |state: &mut State, _| {
-            state.retire(relay);
+        let retire = |tables: &mut Tables, _| {
+            tables.retire(relay);
             Ok(())
         };
         self.operation("retire", retire).await
     }
 
     async fn absolve(&self, fence: &Fence) -> Result<(), StoreError> {
-        let absolve = |state: &mut State, _| {
-            state.absolve(fence);
+        let absolve = |tables: &mut Tables, _| {
+            tables.absolve(fence);
             Ok(())
         };
         self.operation("absolve", absolve).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Claim, StoreError> {
-        self.operation("claim", |state, now| state.claim(request, now)).await
+        self.operation("claim", |tables, now| tables.claim(request, now)).await
     }
 
     async fn scan(&self, scope: &Scope, after: Seq, upto: Seq, limit: usize) -> Result<Vec<Seq>, StoreError> {
-        self.operation("scan", |state, _| Ok(state.scan(scope, after, upto, limit))).await
+        self.operation("scan", |tables, _| Ok(tables.scan(scope, after, upto, limit))).await
     }
 
     async fn holds(
@@ -65,38 +65,39 @@ impl OutboxStore for MemoryStore {
         keys: Option<&[OrderingKey]>,
         limit: usize,
     ) -> Result<Vec<KeyHold>, StoreError> {
-        self.operation("holds", |state, _| Ok(state.holds(scope, keys, limit))).await
+        self.operation("holds", |tables, _| Ok(tables.holds(scope, keys, limit))).await
     }
 
     async fn next_due(&self, scope: &Scope) -> Result<Option<Duration>, StoreError> {
-        self.operation("next_due", |state, now| Ok(state.next_due(scope, now))).await
+        self.operation("next_due", |tables, now| Ok(tables.next_due(scope, now))).await
     }
 
     async fn requests(&self, scope: &Scope, limit: usize) -> Result<Vec<OperatorRequest>, StoreError> {
-        self.operation("requests", |state, _| Ok(state.requests(scope, limit))).await
+        self.operation("requests", |tables, _| Ok(tables.requests(scope, limit))).await
     }
 
     async fn settle(&self, fence: &Fence, outcomes: &[(RowId, Outcome)]) -> Result<Settled, StoreError> {
-        self.operation("settle", |state, now| Ok(state.settle(fence, outcomes, now))).await
+        self.operation("settle", |tables, now| Ok(tables.settle(fence, outcomes, now))).await
     }
 
     async fn is_empty(&self) -> Result<bool, StoreError> {
-        self.operation("is_empty", |state, _| Ok(state.fresh.is_empty() && state.deferred.is_empty())).await
+        self.operation("is_empty", |tables, _| Ok(tables.fresh.is_empty() && tables.deferred.is_empty()))
+            .await
     }
 
     async fn mark_late_commits(&self) -> Result<LateCommitMark, StoreError> {
-        let mark = |state: &mut State, _| {
+        let mark = |tables: &mut Tables, _| {
             Ok(LateCommitMark {
-                seq: state.last_seq,
-                holders: state.open.iter().map(u64::to_string).collect(),
+                seq: tables.last_seq,
+                holders: tables.open.iter().map(u64::to_string).collect(),
             })
         };
         self.operation("mark_late_commits", mark).await
     }
 
     async fn late_commits_over(&self, mark: &LateCommitMark) -> Result<bool, StoreError> {
-        let over = |state: &mut State, _| {
-            let running = |holder: &String| holder.parse().is_ok_and(|id| state.open.contains(&id));
+        let over = |tables: &mut Tables, _| {
+            let running = |holder: &String| holder.parse().is_ok_and(|id| tables.open.contains(&id));
             Ok(!mark.holders.iter().any(running))
         };
         self.operation("late_commits_over", over).await

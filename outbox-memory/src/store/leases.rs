@@ -2,13 +2,13 @@ use std::time::Duration;
 
 use outbox_core::{Fence, Lease, LeaseRequest, LeasedShard, RelayId};
 
-use super::state::{Relay, Shard, State};
+use super::tables::{Relay, Shard, Tables};
 use crate::clock::{Micros, duration_micros};
 
 /// How long `outbox status` remembers a relay that died.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-impl State {
+impl Tables {
     pub(crate) fn renew(&mut self, request: &LeaseRequest, now: Micros) -> Lease {
         let until = now.saturating_add(duration_micros(request.ttl));
         self.relays.retain(|_, relay| relay.last_seen > now.saturating_sub(duration_micros(REMEMBERED)));

@@ -6,7 +6,7 @@ mod operator;
 mod reads;
 mod script;
 mod settle;
-mod state;
+mod tables;
 mod transaction;
 mod wakeup;
 
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Micros};
 use faults::{Fault, Faults, injected};
-use state::State;
+use tables::{Row, Tables};
 pub use transaction::{MemoryTransaction, MemoryWriter};
 pub use wakeup::MemoryWakeup;
 
@@ -33,7 +33,7 @@ pub struct MemoryStore {
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
-    state: Mutex<State>,
+    tables: Mutex<Tables>,
     faults: Mutex<Faults>,
     commits: watch::Sender<u64>,
 }
@@ -49,20 +49,20 @@ impl MemoryStore {
     #[must_use]
     pub fn with_shards(count: u8) -> Self {
         let count = count.clamp(1, ShardSet::MAX).next_power_of_two();
-        Self::from_state(State::new(count, true))
+        Self::from_tables(Tables::new(count, true))
     }
 
     /// An outbox without tables: every operation but `migrate` fails, as with an empty database.
     #[must_use]
     pub fn unmigrated() -> Self {
-        Self::from_state(State::new(16, false))
+        Self::from_tables(Tables::new(16, false))
     }
 
-    fn from_state(state: State) -> Self {
+    fn from_tables(tables: Tables) -> Self {
         Self {
             shared: Arc::new(Shared {
                 clock: Clock::start(),
-                state: Mutex::new(state),
+                tables: Mutex::new(tables),
                 faults: Mutex::default(),
                 commits: watch::Sender::new(0),
             }),
@@ -76,11 +76,23 @@ impl MemoryStore {
 
     /// Writes messages in a transaction of their own.
     pub fn enqueue_all(&self, messages: &[OutboxMessage]) {
-        let mut transaction = self.begin();
-        for message in messages {
-            transaction.enqueue(message);
+        self.append(messages.iter().cloned());
+        if !messages.is_empty() {
+            self.announce();
         }
-        transaction.commit();
+    }
+
+    /// A transaction that begins and commits under one lock, so that no other can commit between. Whoever calls it
+    /// announces the commit once its own locks are released.
+    pub(crate) fn append(&self, messages: impl IntoIterator<Item = OutboxMessage>) {
+        let mut tables = self.tables();
+        let now = self.now();
+        let transaction = tables.begin();
+        for message in messages {
+            let seq = tables.next_seq(transaction);
+            tables.fresh.insert(seq, Row::inserted(seq, message, now));
+        }
+        tables.open.remove(&transaction);
     }
 
     /// A hint after every commit from now on.
@@ -89,7 +101,7 @@ impl MemoryStore {
         MemoryWakeup::new(self.shared.commits.subscribe())
     }
 
-    fn announce(&self) {
+    pub(crate) fn announce(&self) {
         self.shared.commits.send_modify(|count| *count = count.wrapping_add(1));
     }
 
@@ -98,8 +110,8 @@ impl MemoryStore {
     }
 
     /// No code under these locks can leave the tables half changed, so a panic elsewhere in a test is no reason to stop.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.shared.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn faults(&self) -> MutexGuard<'_, Faults> {
@@ -110,7 +122,7 @@ impl MemoryStore {
     async fn operation<T>(
         &self,
         name: &'static str,
-        run: impl FnOnce(&mut State, Micros) -> Result<T, StoreError> + Send,
+        run: impl FnOnce(&mut Tables, Micros) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
         let (fault, latency) = {
             let mut faults = self.faults();
@@ -123,14 +135,14 @@ impl MemoryStore {
             return Err(injected(kind, name));
         }
         let result = {
-            let mut state = self.state();
-            if !state.migrated && name != "migrate" && name != "schema_check" {
+            let mut tables = self.tables();
+            if !tables.migrated && name != "migrate" && name != "schema_check" {
                 let text = "the outbox has no tables; run the migrations";
                 return Err(StoreError::new(StoreErrorKind::NotMigrated, name, text));
             }
             // Read under the lock: operations that follow each other see times that do, too.
             let now = self.now();
-            run(&mut state, now)
+            run(&mut tables, now)
         };
         match fault {
             Some(Fault::LoseReply(kind)) => Err(injected(kind, name)),

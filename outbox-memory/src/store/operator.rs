@@ -6,10 +6,10 @@ use outbox_core::{
     ShardSet, StoreError, StoreErrorKind,
 };
 
-use super::state::{Shard, State};
+use super::tables::{Shard, Tables};
 use crate::clock::{Micros, between, micros, system_time};
 
-impl State {
+impl Tables {
     pub(crate) fn request(&mut self, ids: &[MessageId], action: OperatorAction) -> u64 {
         let dead = self.dead.values().map(|dead| &dead.row);
         let blocked = self.deferred.values().filter(|deferred| deferred.is_retrying());

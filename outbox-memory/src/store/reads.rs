@@ -7,10 +7,10 @@ use outbox_core::{
     Scope, Seq, StoreError, StoreErrorKind, StoredMessage,
 };
 
-use super::state::{Deferred, Row, State};
+use super::tables::{Deferred, Row, Tables};
 use crate::clock::{Micros, between, micros};
 
-impl State {
+impl Tables {
     pub(crate) fn claim(&self, request: &ClaimRequest, now: Micros) -> Result<Claim, StoreError> {
         let scope = &request.scope;
         let claim = match &request.source {

@@ -48,14 +48,14 @@ impl MemoryStore {
     /// The messages in `outbox_messages`, by `seq`, as their writers made them: without the time of the insert.
     #[must_use]
     pub fn pending(&self) -> Vec<OutboxMessage> {
-        self.state().fresh.values().map(|row| as_written(&row.message)).collect()
+        self.tables().fresh.values().map(|row| as_written(&row.message)).collect()
     }
 
     /// The messages in `outbox_deferred`, by `seq`.
     #[must_use]
     pub fn deferred(&self) -> Vec<OutboxMessage> {
-        let state = self.state();
-        let mut rows: Vec<_> = state.deferred.values().map(|deferred| &deferred.row).collect();
+        let tables = self.tables();
+        let mut rows: Vec<_> = tables.deferred.values().map(|deferred| &deferred.row).collect();
         rows.sort_by_key(|row| row.seq);
         rows.into_iter().map(|row| as_written(&row.message)).collect()
     }
@@ -63,7 +63,7 @@ impl MemoryStore {
     /// The messages in `outbox_dead_letters`, in the order in which they died.
     #[must_use]
     pub fn dead(&self) -> Vec<OutboxMessage> {
-        self.state().dead.values().map(|dead| as_written(&dead.row.message)).collect()
+        self.tables().dead.values().map(|dead| as_written(&dead.row.message)).collect()
     }
 }
 

@@ -1,9 +1,9 @@
 use outbox_core::{DeadReason, Fence, Lane, MessageId, OperatorAction, OrderingKey, Outcome, RowId, Settled};
 
-use super::state::{Dead, Deferred, Row, State};
+use super::tables::{Dead, Deferred, Row, Tables};
 use crate::clock::{Micros, duration_micros, micros};
 
-impl State {
+impl Tables {
     pub(crate) fn settle(&mut self, fence: &Fence, outcomes: &[(RowId, Outcome)], now: Micros) -> Settled {
         if !self.holds_fence(fence) {
             return Settled { applied: 0, stale: true };

@@ -1,7 +1,7 @@
 use outbox_core::{OutboxMessage, OutboxWriter, Seq, StoreError, StoredParts};
 
 use super::MemoryStore;
-use super::state::Row;
+use super::tables::Row;
 
 /// A producer's open transaction. Dropping it rolls back.
 ///
@@ -17,14 +17,14 @@ pub struct MemoryTransaction {
 
 impl MemoryTransaction {
     pub(super) fn begin(store: MemoryStore) -> Self {
-        let id = store.state().begin();
+        let id = store.tables().begin();
         Self { store, id, rows: Vec::new() }
     }
 
     /// Adds a message, and returns the place it will have in the order of its key.
     pub fn enqueue(&mut self, message: &OutboxMessage) -> Seq {
         let now = self.store.now();
-        let seq = self.store.state().next_seq(self.id);
+        let seq = self.store.tables().next_seq(self.id);
         self.rows.push(Row::inserted(seq, message.clone(), now));
         seq
     }
@@ -33,7 +33,7 @@ impl MemoryTransaction {
     /// the stored text; the ones in `parts` are not looked at.
     pub fn enqueue_raw(&mut self, parts: StoredParts, headers: Option<&str>) -> Seq {
         let now = self.store.now();
-        let seq = self.store.state().next_seq(self.id);
+        let seq = self.store.tables().next_seq(self.id);
         self.rows.push(Row::inserted_raw(seq, parts, headers, now));
         seq
     }
@@ -42,10 +42,10 @@ impl MemoryTransaction {
     pub fn commit(mut self) {
         let rows = std::mem::take(&mut self.rows);
         let committed = !rows.is_empty();
-        let mut state = self.store.state();
-        state.fresh.extend(rows.into_iter().map(|row| (row.seq, row)));
-        state.open.remove(&self.id);
-        drop(state);
+        let mut tables = self.store.tables();
+        tables.fresh.extend(rows.into_iter().map(|row| (row.seq, row)));
+        tables.open.remove(&self.id);
+        drop(tables);
         if committed {
             self.store.announce();
         }
@@ -57,7 +57,7 @@ impl MemoryTransaction {
 
 impl Drop for MemoryTransaction {
     fn drop(&mut self) {
-        self.store.state().open.remove(&self.id);
+        self.store.tables().open.remove(&self.id);
     }
 }
 

@@ -5,7 +5,7 @@ use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
 use outbox_core::{OrderingKey, OutboxMessage, OutboxWriter, StoredParts};
 use outbox_memory::{MemoryStore, MemoryTransaction, MemoryWriter};
 
-struct MemoryFixture(MemoryStore);
+pub(crate) struct MemoryFixture(pub(crate) MemoryStore);
 
 #[async_trait]
 impl StoreFixture for MemoryFixture {
@@ -37,7 +37,7 @@ impl StoreFixture for MemoryFixture {
     }
 }
 
-struct Open(MemoryTransaction);
+pub(crate) struct Open(pub(crate) MemoryTransaction);
 
 #[async_trait]
 impl FixtureTransaction for Open {

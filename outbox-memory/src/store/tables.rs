@@ -9,7 +9,7 @@ use crate::clock::{Micros, system_time};
 
 /// All tables. Each part of the contract is a file beside this one that reads and changes it under one lock.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct Tables {
     pub(crate) migrated: bool,
     pub(crate) last_seq: Seq,
     last_number: i64,
@@ -69,7 +69,7 @@ pub(crate) struct Relay {
     pub(crate) alive_until: Micros,
 }
 
-impl State {
+impl Tables {
     pub(crate) fn new(shard_count: u8, migrated: bool) -> Self {
         Self {
             migrated,
