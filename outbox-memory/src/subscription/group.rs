@@ -20,6 +20,8 @@ pub(crate) struct Group {
 struct Queue {
     next: u64,
     waiting: BTreeMap<u64, Item>,
+    /// What waits and what is in the hands of members.
+    unsettled: usize,
     dead: Vec<MemoryDeadLetter>,
 }
 
@@ -79,6 +81,7 @@ impl Group {
         let mut queue = self.queue();
         let place = queue.next;
         queue.next += 1;
+        queue.unsettled += 1;
         queue.waiting.insert(place, Item { place, body: body.clone(), attempt: 0, not_before: None });
         drop(queue);
         self.changed.notify_waiters();
@@ -122,6 +125,24 @@ impl Group {
         };
         let reason = outbox_core::dead_reason(reason);
         self.queue().dead.push(MemoryDeadLetter { message, payload, reason, topic });
+        self.settled();
+    }
+
+    /// An item is done with.
+    pub(crate) fn settled(&self) {
+        self.queue().unsettled -= 1;
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until everything is settled that was published.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.queue().unsettled == 0 {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub(crate) fn dead(&self) -> Vec<MemoryDeadLetter> {

@@ -106,7 +106,9 @@ impl MemoryReceipt {
 #[async_trait]
 impl Receipt for MemoryReceipt {
     async fn ack(self: Box<Self>) -> Result<(), SubscribeError> {
-        self.item().map(drop)
+        self.item()?;
+        self.member.group.settled();
+        Ok(())
     }
 
     async fn nack(self: Box<Self>, delay: Duration) -> Result<(), SubscribeError> {

@@ -98,6 +98,19 @@ impl MemoryTransport {
         group.map(|group| group.dead()).unwrap_or_default()
     }
 
+    /// Waits until a group has settled everything that was published to it: acknowledged, or given up. There is no
+    /// time-out, so put one around it. A group that has no members yet has nothing to settle.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn drained(&self, group: &str) {
+        let group = self.broker().groups.get(group).cloned();
+        if let Some(group) = group {
+            group.drained().await;
+        }
+    }
+
     /// Hands something to the groups of a topic that is no message of an outbox.
     pub fn publish_foreign(&self, topic: &str, payload: impl Into<Bytes>) {
         let groups = self.broker().groups.clone();

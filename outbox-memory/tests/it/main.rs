@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test states what it expects")]
 
+mod drained;
 mod engine;
 mod store;
 mod store_script;
