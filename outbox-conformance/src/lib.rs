@@ -1,4 +1,4 @@
-//! The suites that every store, every transport and every subscription must pass.
+//! The suites that every store, every inbox, every transport and every subscription must pass.
 //!
 //! An adapter says in a fixture how to make an empty outbox and how to write to it; the rest of its test file is one line:
 //!
@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod fixture;
+pub mod inbox_suite;
 pub mod store_suite;
 pub mod subscription_suite;
 pub mod transaction_suite;

@@ -9,12 +9,7 @@ use crate::{Dialect, Statement, Table, TableNames, Value};
 /// How long an insert waits for another transaction that is at the same message, in seconds. MariaDB's only: PostgreSQL
 /// is asked without waiting, SQLite's single writer has waited before, and MySQL knows no limit of one statement, so there
 /// it is the session's `innodb_lock_wait_timeout`.
-macro_rules! mariadb_wait {
-    () => {
-        // A comment to MySQL.
-        "/*M! SET STATEMENT innodb_lock_wait_timeout = 1 FOR */ "
-    };
-}
+const MARIADB_WAIT: u32 = 1;
 
 /// What sets the locks of this crate apart from those that the application takes by numbers of its own.
 const LOCK_SEED: i64 = 0x006f_7574_626f_7869;
@@ -31,6 +26,9 @@ const SAVEPOINT: &str = "SAVEPOINT outbox_inbox";
 const RELEASE: &str = "RELEASE SAVEPOINT outbox_inbox";
 const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT outbox_inbox";
 
+/// For one row, and PostgreSQL: for any number; the others: for 1, 2, 4, 8 … rows.
+type Texts = Arc<[Arc<str>]>;
+
 /// The statements of an inbox, and how they are put together. All of them run in the caller's transaction.
 ///
 /// The insert decides whether a message is fresh, by the number of rows that it changes:
@@ -41,13 +39,15 @@ const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT outbox_inbox";
 ///   transaction.
 /// * *MySQL, MariaDB.* `INSERT IGNORE`, since `ON DUPLICATE KEY UPDATE` counts an existing row as changed for clients that
 ///   ask for the rows found, as sqlx does. It ignores whatever is wrong with a row, and so everything was checked before.
-///   An insert waits for one that is still open; MariaDB's for a second at most.
+///   An insert waits for one that is still open; MariaDB's for a second at most, and a list for the first
+///   such one only.
 /// * *SQLite* has one writer.
 #[derive(Debug, Clone)]
 pub struct InboxStatements {
     dialect: Dialect,
-    /// For one row, and PostgreSQL: for any number; the others: for 1, 2, 4, 8 … rows.
-    admit: Arc<[Arc<str>]>,
+    admit: Texts,
+    /// The same, and nobody is waited for.
+    admit_at_once: Texts,
     seen: Option<Arc<str>>,
 }
 
@@ -56,7 +56,7 @@ impl InboxStatements {
     #[must_use]
     pub fn new(dialect: Dialect, names: &TableNames) -> Self {
         let table = names.table(dialect, Table::Inbox);
-        let admit = match dialect {
+        let admit = |mariadb_wait: u32| match dialect {
             Dialect::Postgres => {
                 let insert = |rows: &str, id: &str| {
                     format!(
@@ -71,11 +71,11 @@ impl InboxStatements {
                 ]
             }
             Dialect::MySql => {
-                let head = format!(
-                    concat!(mariadb_wait!(), "INSERT IGNORE INTO {} (consumer, message_id) VALUES "),
-                    table
-                );
-                rows(|tuples| format!("{head}{tuples}"))
+                // A comment to MySQL.
+                let wait = format!("/*M! SET STATEMENT innodb_lock_wait_timeout = {mariadb_wait} FOR */");
+                rows(|tuples| {
+                    format!("{wait} INSERT IGNORE INTO {table} (consumer, message_id) VALUES {tuples}")
+                })
             }
             Dialect::Sqlite => rows(|tuples| {
                 format!(
@@ -87,7 +87,8 @@ impl InboxStatements {
         let seen = (dialect == Dialect::Postgres).then(|| {
             format!("SELECT 1 FROM {table} WHERE consumer = $1::text AND message_id = $2::uuid").into()
         });
-        Self { dialect, admit: admit.into(), seen }
+        let (waits, at_once) = (admit(MARIADB_WAIT), admit(0));
+        Self { dialect, admit: waits.into(), admit_at_once: at_once.into(), seen }
     }
 
     /// Admits one message.
@@ -101,18 +102,8 @@ impl InboxStatements {
         consumer: &ConsumerName,
         id: &MessageId,
     ) -> Result<Admission, E::Error> {
-        match executor.count(self.insert(consumer, std::slice::from_ref(id))).await {
-            Ok(0) => {}
-            Ok(_) => return Ok(Admission::Fresh),
-            Err(error) if executor.has_waited(&error) => return Ok(Admission::Busy),
-            Err(error) => return Err(error),
-        }
-        let Some(seen) = &self.seen else {
-            return Ok(Admission::Duplicate);
-        };
-        let values = vec![consumer.as_str().into(), self.id(id)];
-        let there = executor.count(Statement::new(seen, values)).await?;
-        Ok(if there > 0 { Admission::Duplicate } else { Admission::Busy })
+        let waited = &mut false;
+        self.admit_one(executor, consumer, id, waited).await
     }
 
     /// Admits many messages: all at once, and one by one if not all of them are fresh.
@@ -126,43 +117,106 @@ impl InboxStatements {
         consumer: &ConsumerName,
         ids: &[MessageId],
     ) -> Result<Vec<Admission>, E::Error> {
-        let mut admissions = Vec::with_capacity(ids.len());
-        for part in ids.chunks(MOST_LOCKS) {
-            if part.len() > 1 && self.all_fresh(executor, consumer, part).await? {
-                admissions.extend(part.iter().map(|_| Admission::Fresh));
-                continue;
-            }
-            for id in part {
-                admissions.push(self.admit(executor, consumer, id).await?);
+        // Two that insert the same messages in another order would wait for each other. Of those that are equal the first
+        // one stays the first.
+        let mut order: Vec<usize> = (0..ids.len()).collect();
+        order.sort_by_key(|&index| ids[index]);
+        let sorted: Vec<MessageId> = order.iter().map(|&index| ids[index]).collect();
+
+        let mut admissions = vec![Admission::Busy; ids.len()];
+        let mut places = order.into_iter();
+        // Whoever has waited once for one of them does not wait again.
+        let waited = &mut false;
+        for part in sorted.chunks(MOST_LOCKS) {
+            for admission in self.admit_part(executor, consumer, part, waited).await? {
+                let place = places.next().expect("there is a place for each");
+                admissions[place] = admission;
             }
         }
         Ok(admissions)
     }
 
-    /// Admits all of them or none.
+    async fn admit_part<E: InboxExecutor>(
+        &self,
+        executor: &mut E,
+        consumer: &ConsumerName,
+        part: &[MessageId],
+        waited: &mut bool,
+    ) -> Result<Vec<Admission>, E::Error> {
+        if let [id] = part {
+            return Ok(vec![self.admit_one(executor, consumer, id, waited).await?]);
+        }
+        executor.run(SAVEPOINT).await?;
+        let admissions = if self.all_fresh(executor, consumer, part, waited).await? {
+            vec![Admission::Fresh; part.len()]
+        } else {
+            executor.run(ROLL_BACK).await?;
+            let mut admissions = Vec::with_capacity(part.len());
+            for id in part {
+                admissions.push(self.admit_one(executor, consumer, id, waited).await?);
+            }
+            admissions
+        };
+        // It fails if the transaction was rolled back meanwhile, as a server can be told to do when a lock is not granted:
+        // then what was admitted before is not.
+        executor.run(RELEASE).await?;
+        Ok(admissions)
+    }
+
+    /// Whether all of them were admitted. If not, some of them may have been.
     async fn all_fresh<E: InboxExecutor>(
         &self,
         executor: &mut E,
         consumer: &ConsumerName,
         ids: &[MessageId],
+        waited: &mut bool,
     ) -> Result<bool, E::Error> {
-        // Two that insert the same messages in another order would wait for each other.
-        let mut sorted = ids.to_vec();
-        sorted.sort_unstable();
-        executor.run(SAVEPOINT).await?;
-        for part in self.split(&sorted) {
-            let fresh = match executor.count(self.insert(consumer, part)).await {
-                Ok(changed) => usize::try_from(changed).is_ok_and(|changed| changed == part.len()),
-                Err(error) if executor.has_waited(&error) => false,
-                Err(error) => return Err(error),
-            };
-            if !fresh {
-                executor.run(ROLL_BACK).await?;
+        for part in self.split(ids) {
+            let inserted = self.try_insert(executor, consumer, part, waited).await?;
+            if inserted.and_then(|count| usize::try_from(count).ok()) != Some(part.len()) {
                 return Ok(false);
             }
         }
-        executor.run(RELEASE).await?;
         Ok(true)
+    }
+
+    async fn admit_one<E: InboxExecutor>(
+        &self,
+        executor: &mut E,
+        consumer: &ConsumerName,
+        id: &MessageId,
+        waited: &mut bool,
+    ) -> Result<Admission, E::Error> {
+        match self.try_insert(executor, consumer, std::slice::from_ref(id), waited).await? {
+            Some(0) => {}
+            Some(_) => return Ok(Admission::Fresh),
+            None => return Ok(Admission::Busy),
+        }
+        let Some(seen) = &self.seen else {
+            return Ok(Admission::Duplicate);
+        };
+        let values = vec![consumer.as_str().into(), self.id(id)];
+        let there = executor.count(Statement::new(seen, values)).await?;
+        Ok(if there > 0 { Admission::Duplicate } else { Admission::Busy })
+    }
+
+    /// The number of rows that were inserted; `None` if another transaction was waited for in vain.
+    async fn try_insert<E: InboxExecutor>(
+        &self,
+        executor: &mut E,
+        consumer: &ConsumerName,
+        ids: &[MessageId],
+        waited: &mut bool,
+    ) -> Result<Option<u64>, E::Error> {
+        let texts = if *waited { &self.admit_at_once } else { &self.admit };
+        match executor.count(self.insert(texts, consumer, ids)).await {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if executor.has_waited(&error) => {
+                *waited = true;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn split<'i>(&self, mut rest: &'i [MessageId]) -> impl Iterator<Item = &'i [MessageId]> + use<'i> {
@@ -176,17 +230,17 @@ impl InboxStatements {
         })
     }
 
-    fn insert<'a>(&self, consumer: &'a ConsumerName, ids: &[MessageId]) -> Statement<'a> {
+    fn insert<'a>(&self, texts: &Texts, consumer: &'a ConsumerName, ids: &[MessageId]) -> Statement<'a> {
         let consumer: Value<'a> = consumer.as_str().into();
         match (ids, self.dialect) {
-            ([id], _) => Statement::new(&self.admit[0], vec![consumer, self.id(id)]),
+            ([id], _) => Statement::new(&texts[0], vec![consumer, self.id(id)]),
             (_, Dialect::Postgres) => {
                 let ids = ids.iter().map(|id| Some(*id.as_uuid())).collect();
-                Statement::new(&self.admit[1], vec![consumer, Value::UuidArray(ids)])
+                Statement::new(&texts[1], vec![consumer, Value::UuidArray(ids)])
             }
             (_, Dialect::MySql | Dialect::Sqlite) => {
                 let values = ids.iter().flat_map(|id| [consumer.clone(), self.id(id)]).collect();
-                Statement::new(&self.admit[ids.len().ilog2() as usize], values)
+                Statement::new(&texts[ids.len().ilog2() as usize], values)
             }
         }
     }
@@ -234,7 +288,7 @@ mod tests {
         for dialect in [Dialect::MySql, Dialect::Sqlite] {
             let statements = InboxStatements::new(dialect, &TableNames::default());
             for count in [1, 2, 256] {
-                let statement = statements.insert(&consumer, &ids(count));
+                let statement = statements.insert(&statements.admit, &consumer, &ids(count));
                 assert_eq!(statement.sql.matches('?').count(), statement.values.len(), "{}", statement.sql);
             }
         }
@@ -250,6 +304,58 @@ mod tests {
             let parts: Vec<&[MessageId]> = statements.split(&ids).collect();
             assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), expected);
             assert_eq!(parts.concat(), ids);
+        }
+    }
+
+    /// A server may be told to roll the whole transaction back when a lock is not granted. What was admitted before that
+    /// is no longer, and must not be called fresh.
+    #[test]
+    fn a_list_whose_transaction_is_gone_is_an_error() {
+        let statements = InboxStatements::new(Dialect::MySql, &TableNames::default());
+        let consumer = ConsumerName::new("billing").unwrap();
+        for (waits, expected) in [
+            (None, Ok(vec![Admission::Fresh; 3])),
+            (Some(0), Err("no such savepoint")),
+            (Some(2), Err("no such savepoint")),
+        ] {
+            let mut server = RollsBack { waits, ..RollsBack::default() };
+            let ids = ids(3);
+            let mut admitting = std::pin::pin!(statements.admit_all(&mut server, &consumer, &ids));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert_eq!(admitting.as_mut().poll(&mut context), std::task::Poll::Ready(expected));
+        }
+    }
+
+    /// A server that rolls the transaction back where it waits: by the number of the insert.
+    #[derive(Default)]
+    struct RollsBack {
+        waits: Option<usize>,
+        inserts: usize,
+        savepoint: bool,
+    }
+
+    impl InboxExecutor for RollsBack {
+        type Error = &'static str;
+
+        async fn count(&mut self, statement: Statement<'_>) -> Result<u64, &'static str> {
+            let insert = self.inserts;
+            self.inserts += 1;
+            if self.waits == Some(insert) {
+                self.savepoint = false;
+                return Err("lock wait time-out");
+            }
+            let rows = statement.values.len() as u64 / 2;
+            // A duplicate among the first ones, so that they are admitted one by one.
+            Ok(if insert == 0 && self.waits.is_some() { rows - 1 } else { rows })
+        }
+
+        async fn run(&mut self, sql: &'static str) -> Result<(), &'static str> {
+            self.savepoint |= sql == SAVEPOINT;
+            if self.savepoint { Ok(()) } else { Err("no such savepoint") }
+        }
+
+        fn has_waited(&self, error: &&'static str) -> bool {
+            *error == "lock wait time-out"
         }
     }
 }

@@ -97,7 +97,7 @@ impl FixtureError {
         Self { kind: FixtureErrorKind::Database, source: error.into() }
     }
 
-    pub(super) fn body(text: &str) -> Self {
+    pub(crate) fn body(text: &str) -> Self {
         Self { kind: FixtureErrorKind::Body, source: text.into() }
     }
 }

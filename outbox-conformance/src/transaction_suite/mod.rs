@@ -5,7 +5,7 @@
 
 mod fixture;
 mod sql;
-mod work;
+pub(crate) mod work;
 
 pub mod attempts;
 pub mod commits;

@@ -1,25 +1,40 @@
+use outbox_core::{Isolation, MessageId};
+
 /// What differs in the SQL of the databases; the same for every ORM. The cases use one table, `accounts`.
 #[derive(Debug)]
 pub struct DatabaseSql {
     /// Begins a transaction that blocks every producer, on a connection of its own.
-    pub(super) lock_outbox: Option<&'static [&'static str]>,
+    pub(crate) lock_outbox: Option<&'static [&'static str]>,
     /// Ends it.
-    pub(super) unlock_outbox: &'static str,
+    pub(crate) unlock_outbox: &'static str,
     /// Inside of a transaction: wait for locks as short a time as the database can.
-    pub(super) wait_briefly: &'static str,
+    pub(crate) wait_briefly: &'static str,
     /// Inside of a rival's transaction: whoever gives up in a deadlock, it is not this one.
     pub(super) never_give_up: &'static str,
     /// A statement that ends the transaction by itself, where there are no deadlocks.
     pub(super) end: Option<&'static str>,
     /// Whether what a caller writes after its transaction has ended is committed at once, which nobody but the caller can
     /// prevent. Where not, it is refused, or undone with the rest.
-    pub(super) keeps_later_writes: bool,
+    pub(crate) keeps_later_writes: bool,
     /// Begins a transaction that keeps all others from writing, where there is such a thing.
-    pub(super) lock_all: Option<&'static str>,
+    pub(crate) lock_all: Option<&'static str>,
     /// Whether the row locks of several transactions can be held at the same time.
-    pub(super) has_row_locks: bool,
+    pub(crate) has_row_locks: bool,
     /// A number that says how a session is set up.
-    pub(super) session: &'static str,
+    pub(crate) session: &'static str,
+    /// The isolation levels that differ.
+    pub(crate) isolations: &'static [Isolation],
+    /// So many seconds ago, as the inbox writes a time.
+    pub(crate) seconds_ago: fn(u32) -> String,
+    /// An id, as the inbox writes it.
+    pub(crate) id: fn(&MessageId) -> String,
+}
+
+const ISOLATIONS: &[Isolation] =
+    &[Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable];
+
+fn hexadecimal(id: &MessageId) -> String {
+    format!("X'{}'", id.as_uuid().simple())
 }
 
 impl DatabaseSql {
@@ -34,6 +49,9 @@ impl DatabaseSql {
         lock_all: None,
         has_row_locks: true,
         session: "SELECT CAST(current_setting('default_transaction_read_only') = 'on' AS int)::bigint",
+        isolations: ISOLATIONS,
+        seconds_ago: |seconds| format!("clock_timestamp() - interval '{seconds} s'"),
+        id: |id| format!("'{}'", id.as_uuid()),
     };
 
     /// MySQL and MariaDB.
@@ -48,6 +66,9 @@ impl DatabaseSql {
         lock_all: None,
         has_row_locks: true,
         session: "SELECT CAST(@@session.tx_read_only + 2 * (1 - @@session.autocommit) AS SIGNED)",
+        isolations: ISOLATIONS,
+        seconds_ago: |seconds| format!("utc_timestamp(6) - INTERVAL {seconds} SECOND"),
+        id: hexadecimal,
     };
 
     /// SQLite.
@@ -61,5 +82,8 @@ impl DatabaseSql {
         lock_all: Some("BEGIN IMMEDIATE"),
         has_row_locks: false,
         session: "SELECT query_only FROM pragma_query_only",
+        isolations: &[Isolation::Serializable],
+        seconds_ago: |seconds| format!("(CAST(strftime('%s', 'now') AS INTEGER) - {seconds}) * 1000000"),
+        id: hexadecimal,
     };
 }

@@ -75,7 +75,7 @@ async fn storm<F: TransactionFixture>(
     started.elapsed()
 }
 
-fn setting(name: &str, default: usize) -> usize {
+pub(crate) fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 

@@ -9,11 +9,11 @@ use super::{FixtureError, FixtureScope, PlainConnection, TransactionFixture};
 use crate::StoreFixture;
 use crate::store_suite::eventually::Patience;
 
-pub(super) const INSERT: &str = "INSERT INTO accounts (id, version) VALUES (1000000, 1)";
-pub(super) const COUNT: &str = "SELECT COUNT(*) FROM accounts WHERE id >= 1000000";
+pub(crate) const INSERT: &str = "INSERT INTO accounts (id, version) VALUES (1000000, 1)";
+pub(crate) const COUNT: &str = "SELECT COUNT(*) FROM accounts WHERE id >= 1000000";
 
 /// Makes the table of the business: accounts 1 to 200.
-pub(super) async fn accounts<F: TransactionFixture>(fixture: &F) -> Box<dyn PlainConnection> {
+pub(crate) async fn accounts<F: TransactionFixture>(fixture: &F) -> Box<dyn PlainConnection> {
     let mut connection = fixture.connect().await;
     let create = "CREATE TABLE accounts (id BIGINT NOT NULL PRIMARY KEY, version BIGINT NOT NULL)";
     connection.execute(create).await.unwrap();
@@ -23,12 +23,12 @@ pub(super) async fn accounts<F: TransactionFixture>(fixture: &F) -> Box<dyn Plai
     connection
 }
 
-pub(super) fn message(payload: &str) -> OutboxMessage {
+pub(crate) fn message(payload: &str) -> OutboxMessage {
     OutboxMessage::bytes("suite.transactions", payload.to_owned()).unwrap().build().unwrap()
 }
 
 /// All messages that are waiting, by `seq`.
-pub(super) async fn waiting<F: StoreFixture>(fixture: &F) -> Vec<StoredMessage> {
+pub(crate) async fn waiting<F: StoreFixture>(fixture: &F) -> Vec<StoredMessage> {
     let store = fixture.store();
     let shards = store.stats(0).await.unwrap().shards.len();
     let scope = Scope { shards: ShardSet::all(u8::try_from(shards).unwrap()), topics: TopicFilter::all() };
@@ -46,13 +46,13 @@ pub(super) async fn waiting<F: StoreFixture>(fixture: &F) -> Vec<StoredMessage> 
 }
 
 /// Their payloads.
-pub(super) async fn payloads<F: StoreFixture>(fixture: &F) -> Vec<String> {
+pub(crate) async fn payloads<F: StoreFixture>(fixture: &F) -> Vec<String> {
     let text = |row: StoredMessage| String::from_utf8(row.message.payload().to_vec()).unwrap();
     waiting(fixture).await.into_iter().map(text).collect()
 }
 
 /// Waits until no transaction is open that was when this was called.
-pub(super) async fn nothing_is_open<F: StoreFixture>(fixture: &F) {
+pub(crate) async fn nothing_is_open<F: StoreFixture>(fixture: &F) {
     let (store, patience) = (fixture.store(), Patience::new());
     let mark = store.mark_late_commits().await.unwrap();
     while !store.late_commits_over(&mark).await.unwrap() {
@@ -62,7 +62,7 @@ pub(super) async fn nothing_is_open<F: StoreFixture>(fixture: &F) {
 
 /// Makes the database end the transaction: by a deadlock in which it is the one that is given up, or by a statement that
 /// does so by itself. Returns the error that the caller gets.
-pub(super) async fn end<F: TransactionFixture>(fixture: &F, scope: &mut dyn FixtureScope) -> FixtureError {
+pub(crate) async fn end<F: TransactionFixture>(fixture: &F, scope: &mut dyn FixtureScope) -> FixtureError {
     let sql = fixture.sql();
     if let Some(statement) = sql.end {
         return scope.execute(statement).await.expect_err("it ends the transaction");
@@ -85,7 +85,7 @@ pub(super) async fn end<F: TransactionFixture>(fixture: &F, scope: &mut dyn Fixt
 }
 
 /// Shares a body.
-pub(super) fn body<B>(body: B) -> super::Body
+pub(crate) fn body<B>(body: B) -> super::Body
 where
     B: for<'t> Fn(&'t mut dyn FixtureScope) -> futures_util::future::BoxFuture<'t, Result<(), FixtureError>>
         + Send

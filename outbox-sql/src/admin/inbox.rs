@@ -66,19 +66,26 @@ impl Admin<'_> {
         older_than: Duration,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let old = format!("{time} < {} ORDER BY {time} LIMIT ?", self.dialect().now_plus("?"));
+        let then = self.dialect().now_plus("?");
+        let old = |from: &str, then: &str| {
+            format!("SELECT consumer, message_id FROM {from} WHERE {time} < {then} ORDER BY {time} LIMIT ?")
+        };
+        let same = "i.consumer = old.consumer AND i.message_id = old.message_id";
         let sql = match self.dialect() {
+            // A volatile function is no condition of an index, the result of a sub-select is.
             Dialect::Postgres => format!(
-                "WITH old AS MATERIALIZED (SELECT consumer, message_id FROM {table} WHERE {old} \
-                 FOR UPDATE SKIP LOCKED) \
-                 DELETE FROM {table} AS i USING old \
-                 WHERE i.consumer = old.consumer AND i.message_id = old.message_id"
+                "WITH old AS MATERIALIZED ({} FOR UPDATE SKIP LOCKED) \
+                 DELETE FROM {table} AS i USING old WHERE {same}",
+                old(table, &format!("(SELECT {then})"))
             ),
-            Dialect::MySql => format!("DELETE FROM {table} WHERE {old}"),
-            Dialect::Sqlite => format!(
-                "DELETE FROM {table} WHERE (consumer, message_id) IN \
-                 (SELECT consumer, message_id FROM {table} WHERE {old})"
+            // A `DELETE` that chooses its index by itself reads the whole table, and waits for each message in work.
+            Dialect::MySql => format!(
+                "DELETE i FROM ({} FOR UPDATE SKIP LOCKED) AS old STRAIGHT_JOIN {table} AS i ON {same}",
+                old(&format!("{table} FORCE INDEX ({time})"), &then)
             ),
+            Dialect::Sqlite => {
+                format!("DELETE FROM {table} WHERE (consumer, message_id) IN ({})", old(table, &then))
+            }
         };
         let values = vec![Value::from(-microseconds(older_than)), Value::from(i64::from(limit))];
         let steps = vec![Step::Write(self.statement(&sql, values))];

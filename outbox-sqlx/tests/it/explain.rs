@@ -34,16 +34,7 @@ pub(crate) async fn claims<DB: TestDatabase>(
             let source = ClaimSource::Fresh { after: 5 };
             let request = ClaimRequest { scope: scope.clone(), source, limit: 1_000, max_bytes: 1 << 20 };
             let statement = written::<DB>(&request).await;
-            let query = bound::<DB>(&statement, explain);
-            let lines: Vec<String> = DB::fetch(&mut connection, query)
-                .map_ok(|row| {
-                    let cells = (0..row.len()).map(|column| format!("{:?}", DB::cell(&row, column)));
-                    cells.collect::<Vec<_>>().join(" ")
-                })
-                .try_collect()
-                .await
-                .unwrap();
-            plans.push(lines.join("\n"));
+            plans.push(explained::<DB>(&mut connection, explain, &statement).await);
         }
         // The settings of a relay must not stay in the producers' pool.
         connection.close().await.unwrap();
@@ -51,18 +42,56 @@ pub(crate) async fn claims<DB: TestDatabase>(
     plans
 }
 
-/// The statement that a claim becomes.
-async fn written<DB: TestDatabase>(request: &ClaimRequest) -> Statement<'static> {
-    let written = Arc::new(Mutex::new(None));
-    let store = SqlStore::new(Recorder(Arc::clone(&written)), DB::DIALECT, TableNames::default());
-    store.claim(request).await.unwrap();
-    let (sql, values) = written.lock().unwrap().take().expect("a claim is one read of messages");
-    Statement::once(sql, values)
+/// The plan of a statement on a connection of the relay's kind.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) async fn plan<DB: TestDatabase>(
+    fixture: &Fixture<DB>,
+    explain: &str,
+    statement: &Statement<'_>,
+) -> String {
+    let mut connection = fixture.pool.acquire().await.unwrap();
+    for setting in DB::DIALECT.session_settings() {
+        DB::script(&mut connection, AssertSqlSafe(*setting).into_sql_str()).await.unwrap();
+    }
+    let plan = explained::<DB>(&mut connection, explain, statement).await;
+    connection.close().await.unwrap();
+    plan
 }
 
-type Written = (Arc<str>, Vec<outbox_sql::Value<'static>>);
+async fn explained<DB: TestDatabase>(
+    connection: &mut DB::Connection,
+    explain: &str,
+    statement: &Statement<'_>,
+) -> String {
+    let query = bound::<DB>(statement, explain);
+    let lines: Vec<String> = DB::fetch(connection, query)
+        .map_ok(|row| {
+            let cells = (0..row.len()).map(|column| format!("{:?}", DB::cell(&row, column)));
+            cells.collect::<Vec<_>>().join(" ")
+        })
+        .try_collect()
+        .await
+        .unwrap();
+    lines.join("\n")
+}
 
-struct Recorder(Arc<Mutex<Option<Written>>>);
+/// The statement that a claim becomes.
+async fn written<DB: TestDatabase>(request: &ClaimRequest) -> Statement<'static> {
+    let (store, written) = recorded::<DB>();
+    store.claim(request).await.unwrap();
+    written.lock().unwrap().pop().expect("a claim is one read of messages")
+}
+
+/// A store that writes down its statements instead of running them.
+pub(crate) fn recorded<DB: TestDatabase>() -> (SqlStore<Recorder>, Written) {
+    let written = Written::default();
+    let store = SqlStore::new(Recorder(Arc::clone(&written)), DB::DIALECT, TableNames::default());
+    (store, written)
+}
+
+pub(crate) type Written = Arc<Mutex<Vec<Statement<'static>>>>;
+
+pub(crate) struct Recorder(Written);
 
 #[async_trait]
 impl Driver for Recorder {
@@ -73,37 +102,45 @@ impl Driver for Recorder {
         _limit: usize,
         _max_bytes: usize,
     ) -> Result<Claim, StoreError> {
-        let values = statement.values.into_iter().map(owned).collect();
-        *self.0.lock().unwrap() = Some((statement.sql, values));
+        self.0.lock().unwrap().push(owned(statement));
         Ok(Claim::default())
     }
 
     async fn query(&self, _session: Session, _statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
-        unreachable!("a claim reads messages")
+        unreachable!("neither a claim nor a purge reads a small result")
     }
 
     async fn transaction(
         &self,
         _session: Session,
-        _steps: Vec<Step<'_>>,
+        steps: Vec<Step<'_>>,
     ) -> Result<TransactionResult, StoreError> {
-        unreachable!("a claim writes nothing")
+        for step in steps {
+            let Step::Write(statement) = step else { unreachable!("a purge only writes") };
+            self.0.lock().unwrap().push(owned(statement));
+        }
+        Ok(TransactionResult::default())
     }
 
     async fn script(&self, _sql: &str) -> Result<(), StoreError> {
-        unreachable!("a claim is no script")
+        unreachable!("neither is a script")
     }
 }
 
-fn owned(value: outbox_sql::Value<'_>) -> outbox_sql::Value<'static> {
+pub(crate) fn owned(statement: Statement<'_>) -> Statement<'static> {
     use outbox_sql::Value;
-    match value {
+    let owned = |value| match value {
         Value::I64(value) => Value::I64(value),
         Value::Text(value) => Value::Text(value.map(|text| text.into_owned().into())),
+        Value::Uuid(value) => Value::Uuid(value),
+        Value::Bytes(value) => Value::Bytes(value.map(|bytes| bytes.into_owned().into())),
         Value::I64Array(values) => Value::I64Array(values),
+        Value::UuidArray(values) => Value::UuidArray(values),
         Value::TextArray(values) => Value::TextArray(
             values.into_iter().map(|value| value.map(|text| text.into_owned().into())).collect(),
         ),
-        other => unreachable!("a claim has no such value: {other:?}"),
-    }
+        other => unreachable!("no such value is bound here: {other:?}"),
+    };
+    let values = statement.values.into_iter().map(owned).collect();
+    Statement::once(statement.sql, values)
 }

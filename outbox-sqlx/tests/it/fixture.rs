@@ -37,7 +37,7 @@ pub(crate) struct Fixture<DB: TestDatabase> {
     pub(crate) scope: Scope,
     /// How often the hook after a commit was called.
     pub(crate) commits: Arc<AtomicUsize>,
-    store: Arc<SqlxStore<DB>>,
+    pub(crate) store: Arc<SqlxStore<DB>>,
     made: Mutex<Vec<(String, Pool<DB>)>>,
 }
 

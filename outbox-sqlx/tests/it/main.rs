@@ -5,6 +5,8 @@
 
 mod explain;
 mod fixture;
+mod inbox;
+mod inbox_plans;
 #[cfg(feature = "postgres")]
 mod round_trips;
 mod send;

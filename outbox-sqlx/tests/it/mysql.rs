@@ -12,12 +12,14 @@ use tokio::time::Instant;
 
 use crate::explain;
 use crate::fixture::{Fixture, TestDatabase};
+use crate::inbox_plans;
 use crate::writer::message;
 
 type MySqlFixture = Fixture<MySql>;
 
 outbox_conformance::store_suite!(MySqlFixture);
 outbox_conformance::transaction_suite!(MySqlFixture);
+outbox_conformance::inbox_suite!(MySqlFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::MySqlFixture:
@@ -66,6 +68,22 @@ fn a_claim_walks_the_primary_key() {
     case(|fixture| async move {
         for plan in explain::claims(&fixture, "EXPLAIN ", "ANALYZE TABLE outbox_messages").await {
             assert!(plan.contains("PRIMARY"), "{plan}");
+            assert!(!plan.contains("filesort") && !plan.contains("temporary"), "{plan}");
+        }
+    });
+}
+
+/// Only what is old is read, and nobody's newer message.
+#[test]
+fn a_purge_walks_the_index_of_the_time() {
+    case(|fixture| async move {
+        inbox_plans::fill(&fixture, 12, "unhex(md5(uuid()))", "utc_timestamp(6) - INTERVAL 5000 SECOND")
+            .await;
+        for (statement, index) in
+            inbox_plans::purge::<MySql>().await.iter().zip(["processed_at", "last_attempt_at"])
+        {
+            let plan = explain::plan(&fixture, "EXPLAIN ", statement).await;
+            assert!(plan.contains(index) && plan.contains("eq_ref"), "{plan}");
             assert!(!plan.contains("filesort") && !plan.contains("temporary"), "{plan}");
         }
     });

@@ -5,19 +5,21 @@ use std::time::Duration;
 use outbox_conformance::transaction_suite::DatabaseSql;
 use outbox_conformance::{StoreFixture, run_case};
 use outbox_core::{OutboxAdmin, OutboxStore, StoreErrorKind, Wakeup};
-use outbox_sql::TableNames;
-use outbox_sqlx::{PostgresNotifier, PostgresStore, PostgresWakeup};
+use outbox_sql::{Statement, TableNames, Value};
+use outbox_sqlx::{Backend, PostgresNotifier, PostgresStore, PostgresWakeup};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgPool, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgPool, Postgres, Row};
 
 use crate::explain;
 use crate::fixture::{Fixture, TestDatabase};
+use crate::inbox_plans;
 use crate::writer::{ids, message};
 
 type PostgresFixture = Fixture<Postgres>;
 
 outbox_conformance::store_suite!(PostgresFixture);
 outbox_conformance::transaction_suite!(PostgresFixture);
+outbox_conformance::inbox_suite!(PostgresFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::PostgresFixture:
@@ -76,6 +78,64 @@ fn a_claim_walks_the_primary_key() {
             );
         }
     });
+}
+
+/// However many messages an inbox remembers, only those that are admitted or purged are looked at: also by a plan that was
+/// made for any values.
+#[test]
+fn an_inbox_is_walked_by_its_indexes() {
+    case(|fixture| async move {
+        inbox_plans::fill(&fixture, 17, "gen_random_uuid()", "clock_timestamp() - interval '5000 s'").await;
+        let relay = Postgres::DIALECT.session_settings();
+        let times = [("inbox_messages", "processed_at"), ("inbox_attempts", "last_attempt_at")];
+        for ((table, time), statement) in times.iter().zip(inbox_plans::purge::<Postgres>().await) {
+            let plan = explained(&fixture, relay, &statement).await;
+            assert!(plan.contains(&format!("Index Scan using {table}_{time}_idx")), "{plan}");
+            assert!(plan.contains(&format!("Index Cond: ({time} <")), "{plan}");
+            assert!(plan.contains(&format!("Index Scan using {table}_pkey")), "{plan}");
+            for costly in ["Filter", "Sort", "Seq Scan", "Hash", "Merge", "Bitmap"] {
+                assert!(!plan.contains(costly), "{plan}");
+            }
+        }
+        for mode in ["force_custom_plan", "force_generic_plan"] {
+            let settings = format!("SET plan_cache_mode = {mode}");
+            let statements = inbox_plans::admit::<Postgres>().await;
+            assert_eq!(statements.len(), 3, "one message, the look for it, a list");
+            for statement in statements {
+                let plan = explained(&fixture, &[&settings], &statement).await;
+                assert!(plan.contains("inbox_messages_pkey"), "{plan}");
+                assert!(!plan.contains("Seq Scan") && !plan.contains("Bitmap"), "{plan}");
+            }
+        }
+    });
+}
+
+/// The plan of a statement on a connection with these settings, made as for a prepared one.
+async fn explained(fixture: &PostgresFixture, settings: &[&str], statement: &Statement<'_>) -> String {
+    let mut connection = fixture.pool.acquire().await.unwrap();
+    for setting in settings {
+        sqlx::raw_sql(AssertSqlSafe(*setting)).execute(&mut *connection).await.unwrap();
+    }
+    let values: Vec<String> = statement.values.iter().map(literal).collect();
+    let prepare = format!("PREPARE explained AS {}", statement.sql);
+    sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection).await.unwrap();
+    let explain = format!("EXPLAIN EXECUTE explained ({})", values.join(", "));
+    let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut *connection).await.unwrap();
+    connection.close().await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
+}
+
+fn literal(value: &Value<'_>) -> String {
+    match value {
+        Value::I64(Some(number)) => number.to_string(),
+        Value::Text(Some(text)) => format!("'{text}'"),
+        Value::Uuid(Some(uuid)) => format!("'{uuid}'"),
+        Value::UuidArray(uuids) => {
+            let uuids: Vec<String> = uuids.iter().flatten().map(ToString::to_string).collect();
+            format!("'{{{}}}'", uuids.join(", "))
+        }
+        other => panic!("{other:?} is not bound here"),
+    }
 }
 
 /// A database whose default is another isolation level does not change that of the relay.

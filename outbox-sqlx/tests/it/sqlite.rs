@@ -12,12 +12,14 @@ use sqlx::{Sqlite, SqlitePool};
 
 use crate::explain;
 use crate::fixture::{Fixture, TestDatabase};
+use crate::inbox_plans;
 use crate::writer::message;
 
 type SqliteFixture = Fixture<Sqlite>;
 
 outbox_conformance::store_suite!(SqliteFixture);
 outbox_conformance::transaction_suite!(SqliteFixture);
+outbox_conformance::inbox_suite!(SqliteFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::SqliteFixture:
@@ -62,6 +64,21 @@ fn a_claim_walks_the_primary_key() {
         for plan in explain::claims(&fixture, "EXPLAIN QUERY PLAN ", "ANALYZE").await {
             assert!(plan.contains("USING INTEGER PRIMARY KEY"), "{plan}");
             assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
+    });
+}
+
+/// Only what is old is read.
+#[test]
+fn a_purge_walks_the_index_of_the_time() {
+    case(|fixture| async move {
+        inbox_plans::fill(&fixture, 12, "randomblob(16)", "1").await;
+        for (statement, index) in
+            inbox_plans::purge::<Sqlite>().await.iter().zip(["processed_at<?", "last_attempt_at<?"])
+        {
+            let plan = explain::plan(&fixture, "EXPLAIN QUERY PLAN ", statement).await;
+            assert!(plan.contains(index), "{plan}");
+            assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE FOR ORDER"), "{plan}");
         }
     });
 }

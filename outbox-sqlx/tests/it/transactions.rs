@@ -40,13 +40,13 @@ impl<DB: TestDatabase> TransactionFixture for Fixture<DB> {
 }
 
 /// A transaction, owned or borrowed.
-struct Scope<DB, T> {
+pub(crate) struct Scope<DB, T> {
     transaction: T,
     database: PhantomData<fn() -> DB>,
 }
 
 impl<DB: TestDatabase, T: BorrowMut<OutboxTransaction<DB>>> Scope<DB, T> {
-    fn new(transaction: T) -> Self {
+    pub(crate) fn new(transaction: T) -> Self {
         Self { transaction, database: PhantomData }
     }
 }
