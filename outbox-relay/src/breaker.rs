@@ -20,6 +20,31 @@ enum State {
     Probing { pause: Duration },
 }
 
+/// The state as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BreakerState {
+    /// The broker takes messages.
+    #[default]
+    Closed,
+    /// A probe is under way.
+    HalfOpen,
+    /// The broker is not available; its messages wait.
+    Open,
+}
+
+impl BreakerState {
+    /// As a gauge shows it.
+    pub(crate) const fn level(self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::HalfOpen => 1,
+            Self::Open => 2,
+        }
+    }
+}
+
 /// What a call changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -58,6 +83,14 @@ impl Breaker {
     /// Whether everything may be sent.
     pub(crate) fn is_closed(&self) -> bool {
         self.state == State::Closed
+    }
+
+    pub(crate) fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed => BreakerState::Closed,
+            State::Probing { .. } => BreakerState::HalfOpen,
+            State::Open { .. } => BreakerState::Open,
+        }
     }
 
     pub(crate) fn probe_started(&mut self) {

@@ -7,7 +7,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::error::RelayError;
-use crate::stats::{Counters, RelayStats};
+use crate::monitor::RelayMonitor;
+use crate::stats::RelayStats;
 use crate::waker::Waker;
 
 /// A running relay.
@@ -16,30 +17,34 @@ use crate::waker::Waker;
 /// released. Use [`RelayHandle::shutdown`] to wait for that.
 #[must_use = "dropping the handle stops the relay"]
 pub struct RelayHandle {
-    relay: RelayId,
+    monitor: RelayMonitor,
     store: Arc<dyn OutboxStore>,
     waker: Waker,
     stop: watch::Sender<bool>,
-    counters: Arc<Counters>,
     running: Option<JoinHandle<Result<(), RelayError>>>,
 }
 
 impl RelayHandle {
     pub(crate) fn new(
-        relay: RelayId,
+        monitor: RelayMonitor,
         store: Arc<dyn OutboxStore>,
         waker: Waker,
         stop: watch::Sender<bool>,
-        counters: Arc<Counters>,
         running: JoinHandle<Result<(), RelayError>>,
     ) -> Self {
-        Self { relay, store, waker, stop, counters, running: Some(running) }
+        Self { monitor, store, waker, stop, running: Some(running) }
     }
 
     /// What the relay calls itself in `outbox_shards` and `outbox_relays`.
     #[must_use]
     pub fn id(&self) -> RelayId {
-        self.relay
+        self.monitor.relay
+    }
+
+    /// Looks at the relay from outside, also after the handle is gone.
+    #[must_use]
+    pub fn monitor(&self) -> RelayMonitor {
+        self.monitor.clone()
     }
 
     /// Wakes the relay after a commit. Clone it to wherever commits happen.
@@ -51,7 +56,7 @@ impl RelayHandle {
     /// What the relay has done so far.
     #[must_use]
     pub fn stats(&self) -> RelayStats {
-        self.counters.snapshot()
+        self.monitor.stats()
     }
 
     /// Waits until nothing is left to deliver: no row waits, in any shard, also not for a retry. Messages in the dead
@@ -113,7 +118,7 @@ impl RelayHandle {
     pub async fn shutdown(mut self) -> Result<RelayStats, RelayError> {
         let _ = self.stop.send(true);
         self.ended().await?;
-        Ok(self.counters.snapshot())
+        Ok(self.monitor.stats())
     }
 
     /// Stops at once, as if the process had died: nothing is finished, settled or released. For tests of what happens
@@ -143,6 +148,6 @@ impl Drop for RelayHandle {
 
 impl fmt::Debug for RelayHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RelayHandle").field("relay", &self.relay).finish_non_exhaustive()
+        f.debug_struct("RelayHandle").field("relay", &self.monitor.relay).finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::RelayConfig;
 use crate::health::StoreHealth;
+use crate::metrics;
 use crate::stats::Counters;
 
 /// What the destinations know about the leases.
@@ -83,6 +84,7 @@ impl LeaseKeeper {
                 changed = self.finished.changed() => if changed.is_err() { break },
             }
         }
+        metrics::leases(0, 0);
         if let Err(error) = self.store.retire(self.relay).await {
             // The leases run out by themselves.
             tracing::warn!(error = %error, "the leases could not be released; another relay takes over when they run out");
@@ -98,10 +100,12 @@ impl LeaseKeeper {
             Ok(lease) => lease,
             Err(error) => {
                 self.health.failed(&error);
+                metrics::store_up(false);
                 return sent + self.config.renew_interval().min(Duration::from_secs(1));
             }
         };
         self.health.succeeded();
+        metrics::store_up(true);
         let owned: BTreeMap<ShardId, Epoch> = lease.owned.iter().copied().collect();
         let before = self.view.borrow().clone();
         let mut held: BTreeMap<ShardId, Held> = owned
@@ -133,6 +137,7 @@ impl LeaseKeeper {
                 .for_each(|l| l.leaving = true);
         }
         self.counters.shards.set(held.len());
+        metrics::leases(held.len(), lost);
         let hungry = held.len() < count / live;
         self.view.send_replace(LeaseView {
             shard_count: lease.shard_count,

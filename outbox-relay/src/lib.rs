@@ -14,9 +14,12 @@ mod config;
 mod consumer;
 mod error;
 mod handle;
+pub mod metrics;
+mod monitor;
 mod policy;
 mod relay;
 mod stats;
+pub mod trace;
 mod waker;
 
 mod breaker;
@@ -26,6 +29,7 @@ mod health;
 mod leases;
 mod poller;
 
+pub use breaker::BreakerState;
 pub use config::{ConfigError, PollConfig, RelayConfig};
 pub use consumer::{
     Consumer, ConsumerConfig, ConsumerError, ConsumerHandle, ConsumerStats, OldMessages, Order, Router,
@@ -34,6 +38,8 @@ pub use consumer::{
 pub use decide::{Attempt, Situation, Transition, decide};
 pub use error::RelayError;
 pub use handle::RelayHandle;
+pub use health::Trouble;
+pub use monitor::{DestinationStatus, LeaseStatus, RelayMonitor, RelayStatus};
 pub use policy::{OnDead, RetryPolicy, TopicPolicies};
 pub use relay::Relay;
 pub use stats::RelayStats;

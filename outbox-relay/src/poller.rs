@@ -12,17 +12,37 @@ use crate::config::PollConfig;
 #[derive(Debug)]
 pub(crate) struct Poller {
     config: PollConfig,
-    pace: Pace,
+    state: State,
     at: Instant,
     looked: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
+enum State {
     Burst { next: Duration },
     Busy { looks: u32 },
     Calm { looks: u32 },
     Idle,
+}
+
+/// How fast the table is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Burst,
+    Busy,
+    Calm,
+    Idle,
+}
+
+impl Pace {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Burst => "burst",
+            Self::Busy => "busy",
+            Self::Calm => "calm",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// Empty looks at one pace before it slows down: one second at the default busy interval, ten at the calm one.
@@ -33,15 +53,34 @@ const HINT_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Poller {
     pub(crate) fn new(config: PollConfig, now: Instant) -> Self {
-        Self { config, pace: Pace::Busy { looks: 0 }, at: now, looked: None }
+        Self { config, state: State::Busy { looks: 0 }, at: now, looked: None }
     }
 
     pub(crate) fn next_look(&self) -> Instant {
         self.at
     }
 
+    pub(crate) fn pace(&self) -> Pace {
+        match self.state {
+            State::Burst { .. } => Pace::Burst,
+            State::Busy { .. } => Pace::Busy,
+            State::Calm { .. } => Pace::Calm,
+            State::Idle => Pace::Idle,
+        }
+    }
+
+    /// The pause after the next look that finds nothing.
+    pub(crate) fn interval(&self) -> Duration {
+        match self.state {
+            State::Burst { next } => next,
+            State::Busy { .. } => self.config.busy,
+            State::Calm { .. } => self.config.calm,
+            State::Idle => self.config.idle,
+        }
+    }
+
     pub(crate) fn hinted(&mut self, now: Instant) {
-        self.pace = Pace::Burst { next: Duration::from_millis(1) };
+        self.state = State::Burst { next: Duration::from_millis(1) };
         self.at = self.looked.map_or(now, |looked| now.max(looked + HINT_INTERVAL));
     }
 
@@ -52,22 +91,22 @@ impl Poller {
 
     pub(crate) fn found_rows(&mut self, now: Instant) {
         self.looked = Some(now);
-        self.pace = Pace::Busy { looks: 0 };
+        self.state = State::Busy { looks: 0 };
         self.at = now;
     }
 
     pub(crate) fn found_nothing(&mut self, now: Instant) {
         self.looked = Some(now);
         let PollConfig { busy, calm, idle } = self.config;
-        let (interval, pace) = match self.pace {
-            Pace::Burst { next } if next < busy => (next, Pace::Burst { next: next * 2 }),
-            Pace::Burst { .. } => (busy, Pace::Busy { looks: 1 }),
-            Pace::Busy { looks } if looks < LOOKS_PER_PACE => (busy, Pace::Busy { looks: looks + 1 }),
-            Pace::Busy { .. } => (calm, Pace::Calm { looks: 1 }),
-            Pace::Calm { looks } if looks < LOOKS_PER_PACE => (calm, Pace::Calm { looks: looks + 1 }),
-            Pace::Calm { .. } | Pace::Idle => (idle, Pace::Idle),
+        let (interval, state) = match self.state {
+            State::Burst { next } if next < busy => (next, State::Burst { next: next * 2 }),
+            State::Burst { .. } => (busy, State::Busy { looks: 1 }),
+            State::Busy { looks } if looks < LOOKS_PER_PACE => (busy, State::Busy { looks: looks + 1 }),
+            State::Busy { .. } => (calm, State::Calm { looks: 1 }),
+            State::Calm { looks } if looks < LOOKS_PER_PACE => (calm, State::Calm { looks: looks + 1 }),
+            State::Calm { .. } | State::Idle => (idle, State::Idle),
         };
-        self.pace = pace;
+        self.state = state;
         self.at = now + interval;
     }
 }

@@ -11,8 +11,10 @@ use crate::config::{PollConfig, RelayConfig};
 use crate::destination::{Destination, Shared};
 use crate::error::RelayError;
 use crate::handle::RelayHandle;
-use crate::health::StoreHealth;
+use crate::health::{DestinationHealth, StoreHealth};
 use crate::leases::{LeaseKeeper, LeaseView};
+use crate::metrics::{self, SharedFigures};
+use crate::monitor::RelayMonitor;
 use crate::policy::{OnDead, RetryPolicy};
 use crate::stats::Counters;
 use crate::waker::Waker;
@@ -154,8 +156,15 @@ impl Relay {
 
         let destinations = destinations(routes, default);
         let transports: Vec<_> = destinations.iter().map(|(_, _, transport)| Arc::clone(transport)).collect();
+        let healths: Arc<[_]> = destinations
+            .iter()
+            .map(|(name, _, transport)| {
+                Arc::new(DestinationHealth::new(name.clone(), transport.capabilities().name))
+            })
+            .collect();
+        metrics::describe();
         let hints: Vec<_> = destinations.iter().map(|_| Arc::new(Notify::new())).collect();
-        let waker = Waker::new(hints.clone());
+        let waker = Waker::new(hints.clone(), wakeups.iter().map(|wakeup| wakeup.name()));
 
         let keeper = LeaseKeeper {
             store: Arc::clone(&store),
@@ -172,22 +181,24 @@ impl Relay {
             relay,
             store: Arc::clone(&store),
             config: Arc::clone(&config),
-            leases,
+            leases: leases.clone(),
             lease_events,
-            stop: stopping,
-            health,
+            stop: stopping.clone(),
+            health: Arc::clone(&health),
             counters: Arc::clone(&counters),
+            figures: SharedFigures::default(),
+            hints: waker.hints(),
         };
         let mut working = JoinSet::new();
-        for (number, (name, topics, transport)) in destinations.into_iter().enumerate() {
-            let hint = Arc::clone(&hints[number]);
+        for (number, (_, topics, transport)) in destinations.into_iter().enumerate() {
+            let (hint, of_this) = (Arc::clone(&hints[number]), Arc::clone(&healths[number]));
             let destination =
-                Destination::new(shared.clone(), number, name, transport, topics, hint, random.fork());
+                Destination::new(shared.clone(), number, of_this, transport, topics, hint, random.fork());
             working.spawn(destination.run());
         }
         let mut listening = JoinSet::new();
-        for wakeup in wakeups {
-            listening.spawn(listen(wakeup, waker.clone()));
+        for (place, wakeup) in wakeups.into_iter().enumerate() {
+            listening.spawn(listen(wakeup, waker.of_wakeup(place)));
         }
         tracing::info!(%relay, label = config.label, "the relay has started");
         let running = tokio::spawn(async move {
@@ -218,7 +229,16 @@ impl Relay {
             tracing::info!(%relay, "the relay has stopped");
             ended
         });
-        RelayHandle::new(relay, store, waker, stop, counters, running)
+        let monitor = RelayMonitor {
+            relay,
+            running: running.abort_handle(),
+            stop: stopping,
+            leases,
+            store: health,
+            destinations: healths,
+            counters,
+        };
+        RelayHandle::new(monitor, store, waker, stop, running)
     }
 }
 

@@ -255,8 +255,8 @@ impl<H: MessageHandler> Conductor<H> {
 
     async fn stop(mut self) -> Result<(), ConsumerError> {
         let deadline = Instant::now() + self.shared.config.shutdown_timeout;
-        // Closing the subscription gives back what nobody has begun with.
-        drop(std::mem::replace(&mut self.lanes, Lanes::new()));
+        // What nobody has begun with stays where it is until closing the subscription gives it back: the room that it would
+        // leave would be filled with more, delivered for nothing.
         let ended = tokio::time::timeout_at(deadline, async {
             while let Some(tried) = self.tries.join_next().await {
                 if let Ok(Tried { ended: Ended::Again(item, pause), .. }) = tried {

@@ -72,7 +72,10 @@ impl<H: MessageHandler> Shared<H> {
                     return self.give_up(item, &reason).await;
                 }
                 Ok(()) => {}
-                Err(error) => return self.can_not_count(item, &error),
+                Err(error) => {
+                    item.suspect = true;
+                    return self.can_not_count(item, &error);
+                }
             }
         }
         let first = item.tries <= u32::from(suspect);
@@ -89,7 +92,8 @@ impl<H: MessageHandler> Shared<H> {
                 };
                 counter.add(1);
                 self.acknowledge(item).await;
-                Ended::Settled { first }
+                // What was handled before is no message that was under way when the process died.
+                Ended::Settled { first: first && done != Processed::Duplicate }
             }
             Verdict::Rejected(reason) => {
                 self.counters.failed.add(1);

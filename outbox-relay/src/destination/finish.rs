@@ -11,11 +11,13 @@ use super::reader::Look;
 use super::work::{Event, Found, Job, REQUESTS_PER_READ};
 use crate::breaker::Change;
 use crate::leases::LeaseEvent;
+use crate::metrics::SettleTally;
+use crate::trace::Published;
 
 impl Destination {
     pub(super) fn take(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Published { batch, results } => self.published(batch, results, now),
+            Event::Published { batch, results, published } => self.published(batch, results, published, now),
             Event::Checked { result } => self.checked(result, now),
             Event::Settled { settlements, settled } => self.settled(settlements, settled, now),
             Event::Read { job, found } => {
@@ -40,9 +42,13 @@ impl Destination {
         }
     }
 
-    pub(super) fn published(&mut self, batch: Batch, results: Results, now: Instant) {
+    pub(super) fn published(&mut self, batch: Batch, results: Results, published: Published, now: Instant) {
         self.publishing -= 1;
         let verdict = self.queue.complete(batch, results, now);
+        self.figures.published(&verdict.tally, published.ended_at, published.took);
+        if let Some(error) = &verdict.example {
+            self.health.failed(error);
+        }
         if verdict.unavailable > 0 {
             self.unavailable(verdict.example.as_deref().unwrap_or_default(), now);
         } else if verdict.answered > 0 {
@@ -62,7 +68,11 @@ impl Destination {
         self.publishing -= 1;
         match result {
             Ok(()) => self.available(),
-            Err(error) => self.unavailable(&error.to_string(), now),
+            Err(error) => {
+                let error = error.to_string();
+                self.health.failed(&error);
+                self.unavailable(&error, now);
+            }
         }
     }
 
@@ -70,7 +80,7 @@ impl Destination {
         self.all_unknown = 0;
         self.suspect = false;
         if self.breaker.succeeded() == Change::Closed {
-            tracing::info!(destination = self.name, "the broker takes messages again");
+            tracing::info!(destination = self.health.name, "the broker takes messages again");
         }
     }
 
@@ -82,7 +92,11 @@ impl Destination {
     pub(super) fn open_breaker(&mut self, error: &str, now: Instant) {
         if self.breaker.unavailable(now) == Change::Opened {
             self.shared.counters.breaker_opened.add(1);
-            tracing::error!(destination = self.name, error, "the broker is not available; its messages wait");
+            tracing::error!(
+                destination = self.health.name,
+                error,
+                "the broker is not available; its messages wait"
+            );
         }
     }
 
@@ -97,6 +111,7 @@ impl Destination {
             Ok(settled) if settled.stale => {
                 self.shared.health.succeeded();
                 self.shared.counters.stale_settles.add(1);
+                self.figures.stale();
                 tracing::warn!(
                     rows = settlements.len(),
                     "a settle was refused: another relay has taken over; it will publish these messages again"
@@ -108,6 +123,8 @@ impl Destination {
             Ok(_) => {
                 self.shared.health.succeeded();
                 self.settle_pauses.reset();
+                let outcomes = settlements.iter().map(|settlement| &settlement.outcome);
+                self.figures.settled(&SettleTally::of(outcomes));
                 if self.reading {
                     self.written.extend(settlements);
                 } else {

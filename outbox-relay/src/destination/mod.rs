@@ -35,10 +35,12 @@ use self::work::Event;
 use crate::breaker::Breaker;
 use crate::config::RelayConfig;
 use crate::error::RelayError;
-use crate::health::StoreHealth;
+use crate::health::{DestinationHealth, StoreHealth};
 use crate::leases::{LeaseEvent, LeaseView};
+use crate::metrics::{self, Figures, SharedFigures};
 use crate::poller::Poller;
 use crate::stats::Counters;
+use crate::waker::Hints;
 
 /// What all destinations of a relay share.
 #[derive(Clone)]
@@ -51,12 +53,15 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) health: Arc<StoreHealth>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) figures: SharedFigures,
+    pub(crate) hints: Arc<Hints>,
 }
 
 pub(crate) struct Destination {
     shared: Shared,
     number: usize,
-    name: String,
+    health: Arc<DestinationHealth>,
+    figures: Figures,
     transport: Arc<dyn Transport>,
     capabilities: TransportCapabilities,
     topics: TopicFilter,
@@ -115,7 +120,7 @@ impl Destination {
     pub(crate) fn new(
         shared: Shared,
         number: usize,
-        name: String,
+        health: Arc<DestinationHealth>,
         transport: Arc<dyn Transport>,
         topics: TopicFilter,
         hints: Arc<Notify>,
@@ -144,7 +149,8 @@ impl Destination {
             poller: Poller::new(config.poll, now),
             breaker: Breaker::new(config.breaker_first, config.breaker_longest),
             number,
-            name,
+            figures: Figures::new(&health.name, capabilities.name, shared.figures.clone()),
+            health,
             transport,
             capabilities,
             topics,
@@ -187,6 +193,7 @@ impl Destination {
             }
             self.follow_leases(&view);
             self.start_work(now);
+            self.tell();
             if let Some(deadline) = self.stop_deadline {
                 if self.tasks.is_empty() && self.queue.unsettled() == 0 {
                     return Ok(());
@@ -201,17 +208,35 @@ impl Destination {
                 biased;
                 // Both senders live as long as this relay; when they are gone it was aborted.
                 changed = leases.changed() => match changed {
-                    Ok(()) => view = leases.borrow_and_update().clone(),
+                    Ok(()) => {
+                        view = leases.borrow_and_update().clone();
+                        self.figures.repeat(self.poller.interval());
+                    }
                     Err(_) => return Ok(()),
                 },
                 Some(event) = self.tasks.join_next() => match event {
                     Ok(event) => self.take(event, Instant::now()),
                     Err(_panic) => return Err(RelayError::Panicked),
                 },
-                () = hints.notified() => self.poller.hinted(Instant::now()),
+                () = hints.notified() => {
+                    self.poller.hinted(Instant::now());
+                    // All destinations are woken by the same hints.
+                    if self.number == 0 {
+                        self.shared.hints.take(metrics::wakeups);
+                    }
+                }
                 () = tokio::time::sleep_until(wake_at) => {}
                 changed = stop.changed() => if changed.is_err() { return Ok(()) },
             }
+        }
+    }
+
+    /// Tells what has changed since the last turn of the loop. Pace and breaker change once per turn at most, so that no
+    /// change is missed.
+    fn tell(&mut self) {
+        let breaker = self.breaker.state();
+        if self.figures.changed(self.poller.pace(), self.poller.interval(), breaker) {
+            self.health.breaker(breaker);
         }
     }
 }

@@ -12,6 +12,7 @@ use super::work::{Job, ReadOrder};
 use super::{Destination, FETCH_KEYS, PROBE_MESSAGES, SETTLE_ROWS, SWEEP_PAGE, work};
 use crate::breaker::Permission;
 use crate::leases::LeaseEvent;
+use crate::trace;
 
 impl Destination {
     pub(super) fn start_work(&mut self, now: Instant) {
@@ -56,7 +57,9 @@ impl Destination {
             self.breaker.probe_started();
             self.publishing += 1;
             let timeout = self.shared.config.publish_timeout;
-            self.tasks.spawn(work::publish(Arc::clone(&self.transport), batch, timeout));
+            let transport = self.capabilities.name;
+            let span = trace::span(&self.health.name, transport, batch.len());
+            self.tasks.spawn(work::publish(Arc::clone(&self.transport), transport, batch, timeout, span));
         }
     }
 

@@ -8,10 +8,12 @@ use outbox_core::{
     Claim, ClaimRequest, ClaimSource, Fence, KeyHold, LateCommitMark, OperatorRequest, OrderingKey,
     OutboxStore, Outcome, PublishError, RelayId, RowId, Scope, Seq, Settled, ShardSet, StoreError, Transport,
 };
+use tracing::{Instrument, Span};
 
 use super::entry::{Batch, Results, Settlement};
 use super::late::{self, Late};
 use super::reader::Look;
+use crate::trace::Published;
 
 /// A read, whatever asked for it.
 #[derive(Debug, Clone)]
@@ -47,7 +49,7 @@ pub(crate) enum Found {
 pub(crate) enum Event {
     Read { job: Job, found: Result<Found, StoreError> },
     Settled { settlements: Vec<Settlement>, settled: Result<Settled, StoreError> },
-    Published { batch: Batch, results: Results },
+    Published { batch: Batch, results: Results, published: Published },
     Checked { result: Result<(), PublishError> },
 }
 
@@ -133,8 +135,16 @@ pub(crate) async fn settle(
 /// How long a client may take to forget what it holds back.
 const RESET_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(crate) async fn publish(transport: Arc<dyn Transport>, batch: Batch, timeout: Duration) -> Event {
-    let publishing = AssertUnwindSafe(transport.publish(&batch.messages)).catch_unwind();
+pub(crate) async fn publish(
+    transport: Arc<dyn Transport>,
+    name: &'static str,
+    batch: Batch,
+    timeout: Duration,
+    span: Span,
+) -> Event {
+    let publishing = transport.publish(&batch.messages).instrument(span.clone());
+    let publishing = AssertUnwindSafe(publishing).catch_unwind();
+    let ended = Published::begins();
     let mut results = match tokio::time::timeout(timeout, publishing).await {
         Ok(Ok(results)) => results,
         Ok(Err(_panic)) => unknown(batch.len(), "the transport panicked"),
@@ -143,6 +153,8 @@ pub(crate) async fn publish(transport: Arc<dyn Transport>, batch: Batch, timeout
     if results.len() < batch.len() {
         results.extend(unknown(batch.len() - results.len(), "the transport gave no result"));
     }
+    let published = ended();
+    published.trace(&span, &batch.messages, &results, name);
     let is_unknown = |result: &Result<(), PublishError>| matches!(result, Err(error) if error.kind() == outbox_core::PublishErrorKind::Unknown);
     if results.iter().any(is_unknown) {
         // Before the rows can be given to anyone else: what the client still holds back must not arrive later.
@@ -151,7 +163,7 @@ pub(crate) async fn publish(transport: Arc<dyn Transport>, batch: Batch, timeout
             tracing::warn!(transport = transport.capabilities().name, "the client could not be reset");
         }
     }
-    Event::Published { batch, results }
+    Event::Published { batch, results, published }
 }
 
 pub(crate) async fn check(transport: Arc<dyn Transport>, timeout: Duration) -> Event {

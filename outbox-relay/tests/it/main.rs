@@ -11,5 +11,11 @@ mod gate;
 mod harness;
 mod interleavings;
 mod late_commits;
+mod ledger;
+mod metrics;
+mod monitor;
 mod policies;
 mod simulation;
+#[cfg(feature = "opentelemetry")]
+mod spans;
+mod traces;

@@ -9,11 +9,12 @@ use super::{Queue, Verdict};
 use crate::decide::{Attempt, Situation, Transition, decide};
 use crate::destination::entry::{Batch, Entry, Results};
 use crate::destination::key::Hold;
+use crate::metrics::BatchTally;
 
 impl Queue {
     /// Takes what the transport said about a batch.
     pub(crate) fn complete(&mut self, batch: Batch, results: Results, now: Instant) -> Verdict {
-        let mut verdict = Verdict::default();
+        let mut verdict = Verdict { tally: BatchTally::of(batch.len()), ..Verdict::default() };
         self.in_flight = self.in_flight.saturating_sub(batch.len());
         let mut results = results.into_iter();
         let mut failed_keys: HashSet<OrderingKey> = HashSet::new();
@@ -27,9 +28,11 @@ impl Queue {
             match result {
                 Ok(()) => {
                     verdict.answered += 1;
+                    verdict.tally.confirmed(&entry.message);
                     self.judge(entry, Attempt::Confirmed, None, Some(now));
                 }
                 Err(error) => {
+                    verdict.tally.failed(error.kind());
                     match error.kind() {
                         PublishErrorKind::Unavailable => verdict.unavailable += 1,
                         PublishErrorKind::Unknown => verdict.unknown += 1,

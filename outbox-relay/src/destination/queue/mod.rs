@@ -17,6 +17,7 @@ use crate::destination::careful::Careful;
 use crate::destination::entry::{Entry, Settlement};
 use crate::destination::key::Key;
 use crate::destination::owned::Owned;
+use crate::metrics::BatchTally;
 use crate::policy::{RetryPolicy, TopicPolicies};
 use crate::stats::Counters;
 
@@ -70,6 +71,8 @@ pub(crate) struct Verdict {
     pub(crate) unknown: usize,
     /// What the broker said, if it was not available.
     pub(crate) example: Option<String>,
+    /// For the metrics.
+    pub(crate) tally: BatchTally,
 }
 
 /// What a settle makes necessary.
