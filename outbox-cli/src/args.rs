@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,7 +8,8 @@ use outbox::sql::Dialect;
 use outbox::{Config, MessageId, Store, Topic};
 
 const AFTER_HELP: &str = "\
-Flags win over the environment (OUTBOX_STORE_URL, OUTBOX_TRANSPORT_URL, …), that over the file.
+Flags win over the environment (OUTBOX_STORE_URL, OUTBOX_TRANSPORT_URL, …), that over the file, that over the profile
+(OUTBOX_PROFILE or ENVIRONMENT: testing, development, production). `outbox config show` prints the outcome.
 RUST_LOG sets what is logged, to standard error.
 
 Exit codes: 0 done; 1 failed, or something was found; 2 wrong usage or configuration, or the database is not migrated.";
@@ -63,6 +65,21 @@ pub(crate) enum Command {
     /// The shards that relays share.
     #[command(subcommand)]
     Shards(ShardsCommand),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print what is in effect, and where each value comes from. Shows no passwords; needs no database and no broker.
+    Show {
+        /// The broker, as for `relay`.
+        #[arg(long, value_name = "URL")]
+        transport: Option<String>,
+    },
+    /// Print every key, its variable, what is allowed and its default, as Markdown.
+    Reference,
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,6 +90,9 @@ pub(crate) struct RelayOptions {
     /// Stop when nothing is left to deliver.
     #[arg(long)]
     pub(crate) drain: bool,
+    /// Serve /metrics, /healthz and /readyz at this address, whatever the configuration says of it.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, clap::Args)]

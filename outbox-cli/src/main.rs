@@ -4,6 +4,7 @@
 
 mod args;
 
+mod config;
 mod dead;
 mod doctor;
 mod export;
@@ -57,6 +58,7 @@ async fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         Command::Dead(command) => dead::run(common, command, output).await,
         Command::Schema(command) => schema::run(common, command, output).await,
         Command::Shards(command) => shards::run(common, command, output).await,
+        Command::Config(command) => config::run(common, command, output),
     }
 }
 

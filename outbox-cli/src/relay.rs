@@ -2,7 +2,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use outbox::observe::{Observer, Observing};
 use outbox::relay::{RelayHandle, RelayStats};
+use outbox::{Config, ConfigError, ConfigOrigin, DeliveryMode};
 use serde::Serialize;
 
 use crate::args::{Common, RelayOptions};
@@ -11,6 +13,7 @@ use crate::signals::{Signals, Wish};
 
 pub(crate) async fn run(common: &Common, options: &RelayOptions, output: &mut Output) -> Result<ExitCode> {
     let config = common.config(options.transport.as_deref())?;
+    check_role(&config)?;
     let url = config.transport.url.as_deref().unwrap_or_default();
     let scheme = url.split(':').next().unwrap_or_default().to_ascii_lowercase();
     let mut aside = Output::new(std::io::stderr(), common.json);
@@ -28,6 +31,13 @@ pub(crate) async fn run(common: &Common, options: &RelayOptions, output: &mut Ou
         started = relay.start() => started?,
         // A database that does not answer takes its time; nothing was begun that would have to be ended.
         () = stop(&mut signals) => return Ok(ExitCode::SUCCESS),
+    };
+    let observing = match observe(&config, options, &handle).await {
+        Ok(observing) => observing,
+        Err(error) => {
+            handle.shutdown().await?;
+            return Err(error);
+        }
     };
     let id = handle.id().to_string();
     loop {
@@ -48,7 +58,41 @@ pub(crate) async fn run(common: &Common, options: &RelayOptions, output: &mut Ou
         }
         () = stop(&mut signals) => bail!("stopped by a second signal before everything under way was settled"),
     }
+    // To the end, so that a scrape sees the last messages, too.
+    if let Some(observing) = observing {
+        observing.shutdown().await;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves metrics and health, if that is asked for.
+async fn observe(config: &Config, options: &RelayOptions, relay: &RelayHandle) -> Result<Option<Observing>> {
+    let configured = config.metrics.enabled.then_some(config.metrics.listen);
+    let Some(address) = options.metrics_listen.or(configured) else {
+        return Ok(None);
+    };
+    // With connections of its own: the relay must not wait for those who count its rows.
+    let store = config.connect_store().await?;
+    Ok(Some(Observer::new().relay(relay).store(store).serve(address).await?))
+}
+
+/// Whether this process is to relay at all: it may have the environment of those that only write.
+fn check_role(config: &Config) -> Result<()> {
+    if !config.processor_enabled {
+        let key = "processor_enabled";
+        let setting = config.settings().into_iter().find(|setting| setting.key == key);
+        return Err(ConfigError::WrongValue {
+            origin: setting.map_or(ConfigOrigin::Default, |setting| setting.origin),
+            key: key.to_owned(),
+            value: "false".to_owned(),
+            allowed: "the instance that relays needs OUTBOX_PROCESSOR_ENABLED=true".to_owned(),
+        }
+        .into());
+    }
+    if config.mode == DeliveryMode::Direct {
+        tracing::warn!("the mode is direct: what is still in the tables is delivered, and nothing new comes");
+    }
+    Ok(())
 }
 
 enum Event {

@@ -13,9 +13,17 @@ mod wakeup;
 
 #[cfg(feature = "config")]
 mod config;
+#[cfg(feature = "http")]
+pub mod observe;
+#[cfg(feature = "memory")]
+pub mod testing;
 
 #[cfg(feature = "config")]
-pub use config::{Config, ConfigError, ConfigSources, Diagnosis, RouteConfig, StoreConfig, TransportConfig};
+pub use config::{
+    Config, ConfigError, ConfigOrigin, ConfigProfile, ConfigSources, ConfigWarning, DeliveryMode, Diagnosis,
+    InboxConfig, MetricsConfig, OldMessages, RouteConfig, Setting, SettingValue, StoreConfig, TransportConfig,
+    WakeupConfig,
+};
 pub use connect_error::ConnectError;
 pub use stdout::StdoutTransport;
 pub use store::{Store, connect_store, connect_store_with_names};

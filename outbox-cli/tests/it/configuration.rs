@@ -35,13 +35,16 @@ fn an_unknown_key_names_itself_and_what_is_allowed() {
     std::fs::write(shell.file("outbox.toml"), "[relay.retry]\nmax_atempts = 3\n").unwrap();
     shell.on_store(&["status"]).fails(
         2,
-        "outbox.toml: unknown key relay.retry.max_atempts; allowed are schedule, jitter, max_attempts, max_unknown",
+        "outbox.toml: unknown key relay.retry.max_atempts; did you mean relay.retry.max_attempts? allowed are schedule, \
+         jitter, max_attempts, max_unknown",
     );
     std::fs::remove_file(shell.file("outbox.toml")).unwrap();
     let mut command = shell.command(&["status"]);
     command.env("OUTBOX_TRANSPORT_URI", "stdout:");
-    Ran::of(command)
-        .fails(2, "environment: unknown variable OUTBOX_TRANSPORT_URI; allowed are OUTBOX_TRANSPORT_URL");
+    Ran::of(command).fails(
+        2,
+        "unknown variable OUTBOX_TRANSPORT_URI; did you mean OUTBOX_TRANSPORT_URL? allowed are OUTBOX_TRANSPORT_URL",
+    );
 }
 
 #[test]
@@ -63,4 +66,97 @@ fn prefix_and_schema_reach_the_tables() {
     let ran = Ran::of(command);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("other_outbox_messages"), "{}", ran.stderr);
+}
+
+/// Every key has a line: what it is set to, and by whom.
+#[test]
+fn show_prints_what_is_in_effect_and_where_it_comes_from() {
+    let shell = Shell::new();
+    std::fs::write(shell.file("outbox.toml"), "batch_size = 17\n[relay.retry]\nschedule = ['1s', '2min']\n")
+        .unwrap();
+    let show = |arguments: &[&str]| {
+        let mut command = shell.command(&[&["config", "show", "--transport", "stdout:"], arguments].concat());
+        command
+            .env("OUTBOX_STORE_URL", "postgres://app:c4nary@db/shop?sslmode=require&password=c4nary")
+            .env("OUTBOX_ROUTES_AUDIT_TOPICS", "audit.*")
+            .env("OUTBOX_ROUTES_AUDIT_URL", "nats://c4nary@h")
+            .env("ENVIRONMENT", "dev");
+        let ran = Ran::of(command).succeeds();
+        assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("c4nary"), "{}{}", ran.stdout, ran.stderr);
+        ran
+    };
+    let text = show(&[]).stdout;
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| {
+            line.trim_matches(['│', ' ']).split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+        })
+        .collect();
+    for row in [
+        ["relay.batch_size", "17", "outbox.toml"],
+        ["relay.retry.schedule", "1s, 2m", "outbox.toml"],
+        ["store.url", "postgres://app:***@db/shop?sslmode=require&…", "OUTBOX_STORE_URL"],
+        ["transport.url", "stdout:", "code"],
+        ["profile", "development", "ENVIRONMENT"],
+        ["relay.poll.idle", "1s", "profile development"],
+        ["metrics.enabled", "true", "profile development"],
+        ["relay.concurrency", "4", "default"],
+        ["wakeups.redis_url", "-", "default"],
+        ["routes.audit.url", "nats://***@h", "OUTBOX_ROUTES_AUDIT_URL"],
+    ] {
+        assert!(rows.iter().any(|found| found == &row), "{row:?} is not in {text}");
+    }
+    let json = show(&["--json"]).json();
+    let settings = json.as_array().unwrap();
+    let of = |key: &str| settings.iter().find(|setting| setting["key"] == key).unwrap();
+    assert_eq!(of("relay.batch_size")["value"], 17);
+    assert_eq!(of("relay.batch_size")["source"], "file");
+    assert_eq!(of("relay.batch_size")["name"], "outbox.toml");
+    assert_eq!(of("relay.poll.idle")["source"], "profile");
+    assert_eq!(settings.len(), rows.len() - 4, "a line each, beside the heading and three rules: {text}");
+}
+
+#[test]
+fn the_reference_names_every_key_that_show_knows() {
+    let shell = Shell::new();
+    let reference = shell.run(&["config", "reference"]).succeeds().stdout;
+    let settings = shell.run(&["config", "show", "--json"]).succeeds().json();
+    for setting in settings.as_array().unwrap() {
+        let key = setting["key"].as_str().unwrap();
+        assert!(reference.contains(&format!("| `{key}`")), "{key}");
+    }
+}
+
+#[test]
+fn a_warning_is_logged_and_stops_nobody() {
+    let shell = Shell::new();
+    let mut command = shell.command(&["config", "show"]);
+    command.env("ENVIRONMENT", "moon").env("OUTBOX_FLAVOUR", "x");
+    let ran = Ran::of(command).succeeds();
+    for text in ["ENVIRONMENT is \"moon\", which is no profile", "the variable OUTBOX_FLAVOUR sets nothing"] {
+        assert!(ran.stderr.contains(text), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn an_instance_that_only_writes_does_not_relay() {
+    let shell = Shell::migrated();
+    let mut command = shell.command(&["--store", &shell.url(), "relay", "--transport", "stdout:", "--drain"]);
+    command.env("OUTBOX_PROCESSOR_ENABLED", "false");
+    Ran::of(command).fails(
+        2,
+        "OUTBOX_PROCESSOR_ENABLED: processor_enabled is false; the instance that relays needs \
+         OUTBOX_PROCESSOR_ENABLED=true",
+    );
+}
+
+#[test]
+fn what_is_left_is_delivered_when_the_mode_is_direct() {
+    let shell = Shell::migrated();
+    shell.insert(1, "orders.placed", "a");
+    let mut command = shell.command(&["--store", &shell.url(), "relay", "--transport", "stdout:", "--drain"]);
+    command.env("OUTBOX_ENABLED", "false");
+    let ran = Ran::of(command).succeeds();
+    assert!(ran.stderr.contains("the mode is direct"), "{}", ran.stderr);
+    assert_eq!(shell.count("outbox_messages"), 0);
 }

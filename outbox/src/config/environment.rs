@@ -1,87 +1,96 @@
-use figment::value::{Dict, Map, Tag, Value};
-use figment::{Error, Metadata, Profile, Provider};
+use super::entry::Entry;
+use super::names::{find_variable, names, nearest, variable};
+use super::{ConfigError, ConfigOrigin, ConfigProfile, ConfigWarning, keys};
 
-use super::keys::{KEYS, Kind, variable};
-
-pub(super) const NAME: &str = "environment";
-pub(super) const CODE: &str = "code";
-
-/// Texts for known keys, from the environment or from code.
-pub(super) struct Texts {
-    pub(super) origin: &'static str,
-    pub(super) values: Vec<(String, String)>,
+/// What the variables say.
+#[derive(Default)]
+pub(super) struct Environment {
+    /// The profile by `ENVIRONMENT`, which is not ours alone: any variable of ours wins over it.
+    pub(super) word: Option<Entry>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) warnings: Vec<ConfigWarning>,
 }
 
-impl Texts {
-    /// What these variables set.
-    ///
+/// How like a key a variable outside of our sections must be to count as misspelt.
+const MISSPELT: f64 = 0.75;
+
+impl Environment {
     /// # Errors
     ///
-    /// The name of a variable that looks like ours and is not known. Names outside of our three sections belong to
-    /// somebody else (`OUTBOX_TEST_…`, for example).
-    pub(super) fn from_variables(
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, String> {
-        let mut values = Vec::new();
-        for (name, value) in variables {
+    /// A variable in one of our sections that sets nothing, or one that is almost like ours. Of the rest nobody can know
+    /// whose it is: that is a warning.
+    pub(super) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut read = Self::default();
+        for (name, text) in variables {
             // Compose files pass on what is not set as an empty text.
-            if value.is_empty() || !is_ours(&name) {
+            if text.is_empty() {
                 continue;
             }
-            match KEYS.iter().find(|(key, _)| variable(key) == name) {
-                Some((key, _)) => values.push(((*key).to_owned(), value)),
-                None => return Err(name),
+            if name == "ENVIRONMENT" {
+                read.set_word(&text);
+            } else if let Some(named) = find_variable(&name) {
+                let value = keys::typed(&named, &text);
+                read.entries.push(Entry::new(named.key(), ConfigOrigin::Variable(name), value));
+            } else if let Some(rest) = name.strip_prefix("OUTBOX_").filter(|rest| !is_of_others(rest)) {
+                let section = section_of(rest);
+                let meant = nearest(&name, names().map(variable));
+                let meant = meant.filter(|(rate, _)| section.is_some() || *rate >= MISSPELT);
+                if section.is_none() && meant.is_none() {
+                    read.warnings.push(ConfigWarning::UnknownVariable { name });
+                    continue;
+                }
+                return Err(unknown(&name, section, meant.map(|(_, name)| name)));
             }
         }
-        Ok(Self { origin: NAME, values })
-    }
-}
-
-fn is_ours(name: &str) -> bool {
-    let sections = ["OUTBOX_STORE_", "OUTBOX_TRANSPORT_", "OUTBOX_RELAY_"];
-    let Some(rest) = sections.iter().find_map(|section| name.strip_prefix(section)) else {
-        return false;
-    };
-    // Kubernetes sets OUTBOX_RELAY_PORT and others in every pod beside a service that is called "outbox-relay".
-    let kubernetes = rest == "PORT" || ["PORT_", "SERVICE_"].iter().any(|start| rest.starts_with(start));
-    !kubernetes
-}
-
-impl Provider for Texts {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.origin)
+        Ok(read)
     }
 
-    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
-        let mut all = Dict::new();
-        for (key, text) in &self.values {
-            let kind = KEYS.iter().find(|(known, _)| known == key).map_or(Kind::Text, |(_, kind)| *kind);
-            insert(&mut all, key, typed(kind, text));
+    fn set_word(&mut self, text: &str) {
+        let profile = ConfigProfile::from_word(text);
+        if profile.is_none() {
+            let value = text.chars().filter(|c| !c.is_control()).take(32).collect();
+            self.warnings.push(ConfigWarning::UnknownEnvironment { value });
         }
-        Ok(Profile::Default.collect(all))
+        let profile = profile.unwrap_or(ConfigProfile::Production);
+        let origin = ConfigOrigin::Variable("ENVIRONMENT".to_owned());
+        self.word = Some(Entry::new("profile", origin, profile.as_str().into()));
     }
 }
 
-fn insert(dict: &mut Dict, key: &str, value: Value) {
-    let Some((table, rest)) = key.split_once('.') else {
-        dict.insert(key.to_owned(), value);
-        return;
-    };
-    let inner = dict.entry(table.to_owned()).or_insert_with(|| Value::Dict(Tag::Default, Dict::new()));
-    if let Value::Dict(_, inner) = inner {
-        insert(inner, rest, value);
-    }
+/// Names of variables that others set.
+fn is_of_others(rest: &str) -> bool {
+    // Kubernetes sets OUTBOX_RELAY_PORT and others in every pod beside a service that is called "outbox-relay".
+    let kubernetes = rest == "PORT"
+        || rest.ends_with("_PORT")
+        || ["PORT_", "SERVICE_HOST", "SERVICE_PORT"]
+            .iter()
+            .any(|part| rest.starts_with(part) || rest.contains(&format!("_{part}")));
+    // The tests of this workspace, which others run with their adapters.
+    let tests = ["TEST_", "SIM_", "UPDATE_", "REQUIRE_"].iter().any(|start| rest.starts_with(start));
+    kubernetes || tests
 }
 
-/// What can't be read stays a text, and is then refused together with its key.
-fn typed(kind: Kind, text: &str) -> Value {
-    let text = text.trim();
-    let parsed = match kind {
-        Kind::Text => None,
-        Kind::Number => text.parse::<u64>().ok().map(Value::from),
-        Kind::Fraction => text.parse::<f64>().ok().map(Value::from),
-        Kind::Flag => text.parse::<bool>().ok().map(Value::from),
-        Kind::List => Some(Value::from(text.split(',').map(str::trim).collect::<Vec<_>>())),
+/// The first word, if there are keys that begin with it.
+fn section_of(rest: &str) -> Option<&str> {
+    let (first, _) = rest.split_once('_')?;
+    let begins =
+        |name: &str| name.split_once('.').is_some_and(|(section, _)| section.eq_ignore_ascii_case(first));
+    (first == "ROUTES" || names().any(begins)).then_some(first)
+}
+
+fn unknown(name: &str, section: Option<&str>, nearest: Option<String>) -> ConfigError {
+    let allowed = match section {
+        Some("ROUTES") => "OUTBOX_ROUTES_<NAME>_TOPICS, OUTBOX_ROUTES_<NAME>_URL".to_owned(),
+        section => {
+            let start = section.map_or_else(|| "OUTBOX_".to_owned(), |section| format!("OUTBOX_{section}_"));
+            let known = names().map(variable).filter(|known| known.starts_with(&start));
+            known.collect::<Vec<_>>().join(", ")
+        }
     };
-    parsed.unwrap_or_else(|| Value::from(text))
+    ConfigError::UnknownKey {
+        origin: ConfigOrigin::Variable(name.to_owned()),
+        key: name.to_owned(),
+        nearest,
+        allowed: format!("allowed are {allowed}"),
+    }
 }

@@ -1,27 +1,63 @@
-mod diagnosis;
-mod document;
-mod environment;
+mod mode;
+mod profile;
+mod sections;
+
 mod error;
+mod origin;
+mod setting;
+mod warning;
+
+mod entry;
+mod environment;
+mod field;
+mod file;
 mod keys;
+mod lists;
+mod loader;
+mod names;
+mod redact;
+mod reference;
+mod rules;
 mod sources;
 
-use std::fmt;
-use std::sync::Arc;
+mod connect;
+mod diagnosis;
 
-use outbox_core::{TopicPattern, Transport};
-use outbox_relay::{Relay, RelayConfig};
-use outbox_sql::TableNames;
+#[cfg(test)]
+mod tests;
 
-use crate::{ConnectError, Store, connect_store_with_names, connect_transport};
+use std::collections::BTreeMap;
+
+use outbox_relay::RelayConfig;
 
 pub use diagnosis::Diagnosis;
 pub use error::ConfigError;
+pub use mode::DeliveryMode;
+pub use origin::ConfigOrigin;
+pub use profile::ConfigProfile;
+pub use sections::{
+    InboxConfig, MetricsConfig, OldMessages, RouteConfig, StoreConfig, TransportConfig, WakeupConfig,
+};
+pub use setting::{Setting, SettingValue};
 pub use sources::ConfigSources;
+pub use warning::ConfigWarning;
+
+use setting::Loaded;
 
 #[doc = include_str!("../docs/config.md")]
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
+    /// The profile that was chosen. Default none.
+    pub profile: Option<ConfigProfile>,
+    /// Whether there is an outbox at all; without it the mode is [`DeliveryMode::Direct`]. Default true.
+    pub enabled: bool,
+    /// Whether this instance relays; without it, it only writes. Default true.
+    pub processor_enabled: bool,
+    /// Whether the relay of this instance starts with the application. Default true.
+    pub auto_start: bool,
+    /// Which way a message takes to the broker. Default [`DeliveryMode::Transactional`].
+    pub mode: DeliveryMode,
     /// Where the outbox is.
     pub store: StoreConfig,
     /// Where its messages go.
@@ -30,40 +66,16 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// How the relay works; checked, except for what depends on the transport.
     pub relay: RelayConfig,
-    /// Whether the relay listens for the notifications of PostgreSQL. Default true.
-    pub listen: bool,
-}
-
-/// Where the outbox is. Its `Debug` output has no credentials.
-#[derive(Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StoreConfig {
-    /// The URL of the database.
-    pub url: Option<String>,
-    /// The schema of the tables; in MySQL and MariaDB the database.
-    pub schema: Option<String>,
-    /// The prefix of the tables' names.
-    pub table_prefix: String,
-}
-
-/// Where messages go. Its `Debug` output has no credentials.
-#[derive(Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TransportConfig {
-    /// The URL of the broker.
-    pub url: Option<String>,
-}
-
-/// Topics that go to a broker of their own. Its `Debug` output has no credentials.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RouteConfig {
-    /// What to call it in the log.
-    pub name: String,
-    /// The topics.
-    pub topics: Vec<TopicPattern>,
-    /// The URL of the broker.
-    pub url: String,
+    /// What wakes the relay.
+    pub wakeups: WakeupConfig,
+    /// Whether and where metrics are served.
+    pub metrics: MetricsConfig,
+    /// How long the inbox remembers.
+    pub inbox: InboxConfig,
+    /// What was found to be odd; it was logged, too.
+    pub warnings: Vec<ConfigWarning>,
+    /// What was not left at its default when this was loaded, by key.
+    loaded: BTreeMap<String, Loaded>,
 }
 
 impl Config {
@@ -71,7 +83,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], which names the file or the variable, and the key.
+    /// [`ConfigError`], which names the file or the variable, the key, its value, and what is allowed.
     pub fn load() -> Result<Self, ConfigError> {
         Self::sources().file_if_exists("outbox.toml").environment().load()
     }
@@ -80,121 +92,25 @@ impl Config {
     pub fn sources() -> ConfigSources {
         ConfigSources::default()
     }
-
-    /// The names of the tables.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError::Names`] if schema or prefix is no identifier.
-    pub fn table_names(&self) -> Result<TableNames, ConnectError> {
-        let schema = self.store.schema.as_deref();
-        Ok(TableNames::new(schema, &self.store.table_prefix)?)
-    }
-
-    /// The store.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`] if there is no URL, or it or a name is wrong; never because of the database.
-    ///
-    /// # Cancel safety
-    ///
-    /// Yes.
-    pub async fn connect_store(&self) -> Result<Arc<dyn Store>, ConnectError> {
-        connect_store_with_names(self.store_url()?, self.table_names()?).await
-    }
-
-    /// The transport.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`] if there is no URL, or it is wrong; never because of the broker.
-    ///
-    /// # Cancel safety
-    ///
-    /// Yes.
-    pub async fn connect_transport(&self) -> Result<Arc<dyn Transport>, ConnectError> {
-        let url = self.transport.url.as_deref().ok_or(ConnectError::NoUrl {
-            role: "transport",
-            key: "transport.url",
-            variable: "OUTBOX_TRANSPORT_URL",
-        })?;
-        connect_transport(url).await
-    }
-
-    /// A relay from the store to the transport and those of the routes; [`Relay::start`] starts it. On PostgreSQL it listens for notifications,
-    /// and says so in the log where it can't.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`] as the two above.
-    ///
-    /// # Cancel safety
-    ///
-    /// Yes.
-    pub async fn relay(&self) -> Result<Relay, ConnectError> {
-        let store = self.connect_store().await?;
-        let transport = self.connect_transport().await?;
-        let mut relay = Relay::shared(store, transport).config(self.relay.clone());
-        for route in &self.routes {
-            let transport = connect_transport(&route.url).await?;
-            relay = relay.route(&route.name, route.topics.iter().cloned(), transport);
-        }
-        #[cfg(feature = "sqlx-postgres")]
-        if self.listen
-            && let Some(wakeup) = crate::wakeup::Listening::for_url(self.store_url()?, self.table_names()?)?
-        {
-            return Ok(relay.wakeup(wakeup));
-        }
-        Ok(relay)
-    }
-
-    fn store_url(&self) -> Result<&str, ConnectError> {
-        self.store.url.as_deref().ok_or(ConnectError::NoUrl {
-            role: "store",
-            key: "store.url",
-            variable: "OUTBOX_STORE_URL",
-        })
-    }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        document::Document::default().into_config()
+        Self {
+            profile: None,
+            enabled: true,
+            processor_enabled: true,
+            auto_start: true,
+            mode: DeliveryMode::default(),
+            store: StoreConfig::default(),
+            transport: TransportConfig::default(),
+            routes: Vec::new(),
+            relay: RelayConfig::default(),
+            wakeups: WakeupConfig::default(),
+            metrics: MetricsConfig::default(),
+            inbox: InboxConfig::default(),
+            warnings: Vec::new(),
+            loaded: BTreeMap::new(),
+        }
     }
 }
-
-/// No more than the scheme: what follows may hold a password, also where nobody expects one.
-fn redacted(url: Option<&str>) -> Option<String> {
-    let scheme = |url| crate::scheme::scheme_of(url).unwrap_or_default();
-    url.map(|url| format!("{}:…", scheme(url)))
-}
-
-impl fmt::Debug for StoreConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreConfig")
-            .field("url", &redacted(self.url.as_deref()))
-            .field("schema", &self.schema)
-            .field("table_prefix", &self.table_prefix)
-            .finish()
-    }
-}
-
-impl fmt::Debug for TransportConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TransportConfig").field("url", &redacted(self.url.as_deref())).finish()
-    }
-}
-
-impl fmt::Debug for RouteConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RouteConfig")
-            .field("name", &self.name)
-            .field("topics", &self.topics)
-            .field("url", &redacted(Some(&self.url)))
-            .finish()
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,17 +1,14 @@
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use figment::providers::{Format, Toml};
-use figment::value::{Dict, Map};
-use figment::{Error, Figment, Metadata, Profile, Provider};
-
-use super::document::Document;
-use super::environment::{CODE, Texts};
-use super::keys::KEYS;
-use super::{Config, ConfigError};
+use super::entry::Entry;
+use super::environment::Environment;
+use super::file::File;
+use super::loader::Loader;
+use super::names::{find, names, nearest};
+use super::{Config, ConfigError, ConfigOrigin, keys};
 
 /// Where a configuration comes from. Whatever the order of the calls: what code sets wins over the environment, that
-/// over the file, that over the defaults.
+/// over the file, that over the profile, that over the defaults.
 #[derive(Default)]
 #[must_use = "nothing is read before `load`"]
 pub struct ConfigSources {
@@ -61,71 +58,52 @@ impl ConfigSources {
         }
     }
 
-    /// Reads and checks everything.
+    /// Reads and checks everything, and logs the warnings.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a file that can't be read or is no TOML, an unknown key, or a value that is not allowed.
+    /// [`ConfigError`] for a file that can't be read or is no TOML, an unknown key, a value that is not allowed, or
+    /// values that do not go together.
     pub fn load(self) -> Result<Config, ConfigError> {
-        let mut figment = Figment::new();
-        if let Some((path, required)) = self.file
-            && let Some(file) = File::read(path, required)?
-        {
-            figment = figment.merge(file);
+        let file = match self.file {
+            Some((path, required)) => File::read(path, required)?,
+            None => File::default(),
+        };
+        let environment = Environment::read(self.variables)?;
+        let code =
+            self.code.into_iter().map(|(key, text)| by_code(&key, &text)).collect::<Result<Vec<_>, _>>()?;
+
+        // The lowest first; within one source a key may have one name only.
+        let mut loader = Loader::default();
+        loader.add(file.entries)?;
+        loader.add(environment.word.into_iter().collect())?;
+        loader.add(environment.entries)?;
+        loader.add(code)?;
+        let mut config = loader.load(&file.routes)?;
+        config.warnings.splice(..0, environment.warnings);
+        for warning in &config.warnings {
+            tracing::warn!("configuration: {warning}");
         }
-        let environment = Texts::from_variables(self.variables)
-            .map_err(|variable| ConfigError::unknown_variable(&variable))?;
-        if let Some((key, _)) = self.code.iter().find(|(key, _)| !KEYS.iter().any(|(known, _)| known == key))
-        {
-            return Err(ConfigError::unknown_key(key));
-        }
-        let code = Texts { origin: CODE, values: self.code };
-        let config = figment.merge(environment).merge(code).extract::<Document>()?.into_config();
-        config.relay.validate([]).map_err(|error| ConfigError::new("configuration", error.to_string()))?;
         Ok(config)
     }
+}
+
+fn by_code(key: &str, text: &str) -> Result<Entry, ConfigError> {
+    let Some(named) = find(key) else {
+        let known: Vec<_> = names().collect();
+        return Err(ConfigError::UnknownKey {
+            origin: ConfigOrigin::Code,
+            key: key.to_owned(),
+            nearest: nearest(key, names().map(str::to_owned)).map(|(_, name)| name),
+            allowed: format!("allowed are {}, routes.<name>.topics, routes.<name>.url", known.join(", ")),
+        });
+    };
+    Ok(Entry::new(named.key(), ConfigOrigin::Code, keys::typed(&named, text)).written(key))
 }
 
 impl std::fmt::Debug for ConfigSources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The values hold URLs, and the variables those of everybody else in this process.
         f.debug_struct("ConfigSources").field("file", &self.file).finish_non_exhaustive()
-    }
-}
-
-/// A file that was read.
-struct File {
-    path: PathBuf,
-    values: Dict,
-}
-
-impl File {
-    fn read(path: PathBuf, required: bool) -> Result<Option<Self>, ConfigError> {
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(None),
-            Err(error) => return Err(ConfigError::file(&path, error.to_string())),
-        };
-        // Not figment's own way: its error would show the line, and in the line the password.
-        match Toml::from_str::<Dict>(&text) {
-            Ok(values) => Ok(Some(Self { path, values })),
-            Err(error) => Err(syntax_error(&path, &text, error.message(), error.span())),
-        }
-    }
-}
-
-fn syntax_error(path: &Path, text: &str, problem: &str, span: Option<std::ops::Range<usize>>) -> ConfigError {
-    let line =
-        span.and_then(|span| text.get(..span.start)).map_or(1, |before| before.matches('\n').count() + 1);
-    ConfigError::file(path, format!("line {line}: {problem}"))
-}
-
-impl Provider for File {
-    fn metadata(&self) -> Metadata {
-        Metadata::from("TOML file", self.path.as_path())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
-        Ok(Profile::Default.collect(self.values.clone()))
     }
 }

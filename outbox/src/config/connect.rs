@@ -1,0 +1,103 @@
+use std::sync::Arc;
+
+use outbox_core::Transport;
+use outbox_relay::Relay;
+use outbox_sql::TableNames;
+
+use super::Config;
+use crate::{ConnectError, Store, connect_store_with_names, connect_transport};
+
+impl Config {
+    /// The names of the tables.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Names`] if schema or prefix is no identifier.
+    pub fn table_names(&self) -> Result<TableNames, ConnectError> {
+        let schema = self.store.schema.as_deref();
+        Ok(TableNames::new(schema, &self.store.table_prefix)?)
+    }
+
+    /// The store.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] if there is no URL, or it or a name is wrong; never because of the database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn connect_store(&self) -> Result<Arc<dyn Store>, ConnectError> {
+        connect_store_with_names(self.store_url()?, self.table_names()?).await
+    }
+
+    /// The transport.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] if there is no URL, or it is wrong; never because of the broker.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn connect_transport(&self) -> Result<Arc<dyn Transport>, ConnectError> {
+        let url = self.transport.url.as_deref().ok_or(ConnectError::NoUrl {
+            role: "transport",
+            key: "transport.url",
+            variable: "OUTBOX_TRANSPORT_URL",
+        })?;
+        connect_transport(url).await
+    }
+
+    /// A relay from the store to the transport and those of the routes; [`Relay::start`] starts it. It listens for the
+    /// hints that `wakeups` says: those of Redis, and on PostgreSQL its notifications, or it says in the log why it can't.
+    ///
+    /// Whether this instance is to relay at all ([`Config::processor_enabled`]) is for the caller to ask.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] as the two above, and for a wrong URL of Redis.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn relay(&self) -> Result<Relay, ConnectError> {
+        let store = self.connect_store().await?;
+        let transport = self.connect_transport().await?;
+        let mut relay = Relay::shared(store, transport).config(self.relay.clone());
+        for route in &self.routes {
+            let transport = connect_transport(&route.url).await?;
+            relay = relay.route(&route.name, route.topics.iter().cloned(), transport);
+        }
+        if let (Some(url), Some(service)) = (&self.wakeups.redis_url, &self.wakeups.service) {
+            relay = woken_by_redis(relay, url, service)?;
+        }
+        #[cfg(feature = "sqlx-postgres")]
+        if self.wakeups.listen
+            && let Some(wakeup) = crate::wakeup::Listening::for_url(self.store_url()?, self.table_names()?)?
+        {
+            return Ok(relay.wakeup(wakeup));
+        }
+        Ok(relay)
+    }
+
+    fn store_url(&self) -> Result<&str, ConnectError> {
+        self.store.url.as_deref().ok_or(ConnectError::NoUrl {
+            role: "store",
+            key: "store.url",
+            variable: "OUTBOX_STORE_URL",
+        })
+    }
+}
+
+#[cfg(feature = "redis")]
+fn woken_by_redis(relay: Relay, url: &str, service: &str) -> Result<Relay, ConnectError> {
+    let refused = |error: outbox_core::BrokerConfigError| ConnectError::Transport(error.into());
+    let redis = url.parse().map_err(refused)?;
+    Ok(relay.wakeup(outbox_redis::RedisWakeup::new(&redis, service).map_err(refused)?))
+}
+
+#[cfg(not(feature = "redis"))]
+fn woken_by_redis(_: Relay, _: &str, _: &str) -> Result<Relay, ConnectError> {
+    Err(ConnectError::FeatureOff { scheme: "redis", feature: "redis" })
+}
