@@ -158,8 +158,9 @@ pub trait InboxAdmin: Send + Sync + 'static {
     async fn forget_attempts(&self, consumer: &ConsumerName, id: &MessageId) -> Result<(), StoreError>;
 
     /// Forgets messages that were handled, and tries that were counted, longer ago than this: at most `limit` of each,
-    /// the oldest first, in transactions of its own. Returns how many of both; less than `limit` means that nothing more
-    /// is so old.
+    /// the oldest first, in transactions of its own. It waits for nobody's transaction, and nobody's admission waits for it,
+    /// but for the turn of a single writer. Returns how many of both; less than `limit` means that nothing more is so old,
+    /// or that another purge is at it.
     async fn purge_inbox(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError>;
 }
 
