@@ -111,6 +111,14 @@ pub(crate) fn has_ended(error: &Error) -> bool {
     text.starts_with("current transaction is aborted") || words.any(|word| word == "outbox_transaction")
 }
 
+/// Whether it says that a lock was not granted in time.
+pub(crate) fn is_lock_timeout(error: &Error) -> bool {
+    let Error::DatabaseError(_, information) = error else {
+        return false;
+    };
+    LOCK_TIMEOUTS.iter().any(|start| information.message().starts_with(start))
+}
+
 /// Whether the connection is gone, and with it the answer.
 pub(crate) fn is_lost(dialect: Dialect, error: &Error) -> bool {
     kind(dialect, error) == StoreErrorKind::Unavailable
@@ -154,6 +162,9 @@ const CONFLICTS: &[(&str, &str)] = &[
     // SQLite: 5, 6.
     ("database", "is locked"),
 ];
+
+/// How the text of a lock that was not granted in time begins, with MySQL and MariaDB: 1205, 3572.
+const LOCK_TIMEOUTS: [&str; 2] = ["Lock wait timeout exceeded", "Statement aborted because lock(s)"];
 
 const POSTGRES: Kinds = &[
     // 40P01, 40001.

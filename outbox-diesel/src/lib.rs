@@ -1,4 +1,4 @@
-//! Outbox writer and store on diesel and diesel-async: PostgreSQL, MySQL/MariaDB, SQLite.
+//! Outbox writer and store, and inbox, on diesel and diesel-async: PostgreSQL, MySQL/MariaDB, SQLite.
 //!
 //! ```no_run
 //! # #[cfg(feature = "postgres")]
@@ -73,6 +73,53 @@
 //! # }
 //! ```
 //!
+//! # The inbox
+//!
+//! A broker may deliver a message again. The inbox remembers in the transaction of the effects which messages a consumer has
+//! handled, so that they happen once. `process` runs its body only for a message that is fresh; `begin` gives a guard to
+//! those who run their own loop, and `admit` works in a transaction of theirs.
+//!
+//! ```no_run
+//! # #[cfg(feature = "postgres")]
+//! # fn example(connection: &mut diesel::PgConnection, message: outbox_core::OutboxMessage, shipped: outbox_core::OutboxMessage) -> Result<(), Box<dyn std::error::Error>> {
+//! # use diesel::prelude::*;
+//! # diesel::table! { shipments (id) { id -> BigInt, } }
+//! use outbox_diesel::{PostgresInbox, TransactionError};
+//!
+//! let inbox = PostgresInbox::new("shipping")?;
+//! let processed = inbox.process(connection, &message, |tx| {
+//!     diesel::insert_into(shipments::table).values(shipments::id.eq(7)).execute(tx)?;
+//!     tx.add(shipped.clone());
+//!     Ok::<_, TransactionError>(())
+//! })?;
+//! if processed.is_done() {
+//!     // … acknowledge the message …
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same with diesel-async:
+//!
+//! ```no_run
+//! # #[cfg(feature = "async-postgres")]
+//! # async fn example(connection: &mut diesel_async::AsyncPgConnection, message: outbox_core::OutboxMessage) -> Result<(), Box<dyn std::error::Error>> {
+//! # use diesel::ExpressionMethods;
+//! # diesel::table! { shipments (id) { id -> BigInt, } }
+//! use diesel_async::RunQueryDsl;
+//! use outbox_diesel::{AsyncPostgresInbox, TransactionError};
+//!
+//! let inbox = AsyncPostgresInbox::new("shipping")?;
+//! let processed = inbox
+//!     .process(connection, &message, async |tx| {
+//!         diesel::insert_into(shipments::table).values(shipments::id.eq(7)).execute(tx).await?;
+//!         Ok::<_, TransactionError>(())
+//!     })
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Features
 //!
 //! Each database has a feature for diesel's own connections, which block, and one for those of diesel-async. Several can
@@ -117,6 +164,7 @@
     allow(dead_code)
 )]
 
+mod admission;
 mod backend;
 mod decode;
 mod error;
@@ -138,24 +186,28 @@ mod sqlite;
 
 #[cfg(any(feature = "async-postgres", feature = "async-mysql", feature = "async-sqlite"))]
 pub use asynchronous::{
-    AsyncBackend, AsyncDieselDriver, AsyncDieselStore, AsyncDieselWriter, AsyncOutboxTransaction,
-    AsyncProducerConnection,
+    AsyncBackend, AsyncDieselDriver, AsyncDieselInbox, AsyncDieselStore, AsyncDieselWriter, AsyncInboxGuard,
+    AsyncOutboxTransaction, AsyncProducerConnection,
 };
 #[cfg(feature = "async-mysql")]
-pub use asynchronous::{AsyncMySqlStore, AsyncMySqlWriter};
+pub use asynchronous::{AsyncMySqlInbox, AsyncMySqlStore, AsyncMySqlWriter};
 #[cfg(feature = "async-postgres")]
-pub use asynchronous::{AsyncPostgresStore, AsyncPostgresWriter};
+pub use asynchronous::{AsyncPostgresInbox, AsyncPostgresStore, AsyncPostgresWriter};
 #[cfg(feature = "async-sqlite")]
-pub use asynchronous::{AsyncSqliteConnection, AsyncSqliteStore, AsyncSqliteWriter, SqliteThreads};
+pub use asynchronous::{
+    AsyncSqliteConnection, AsyncSqliteInbox, AsyncSqliteStore, AsyncSqliteWriter, SqliteThreads,
+};
 pub use backend::Backend;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
-pub use blocking::{BlockingBackend, DieselDriver, DieselStore, DieselWriter, OutboxTransaction};
+pub use blocking::{
+    BlockingBackend, DieselDriver, DieselInbox, DieselStore, DieselWriter, InboxGuard, OutboxTransaction,
+};
 #[cfg(feature = "mysql")]
-pub use blocking::{MySqlStore, MySqlWriter};
+pub use blocking::{MySqlInbox, MySqlStore, MySqlWriter};
 #[cfg(feature = "postgres")]
-pub use blocking::{PostgresStore, PostgresWriter};
+pub use blocking::{PostgresInbox, PostgresStore, PostgresWriter};
 #[cfg(feature = "sqlite")]
-pub use blocking::{SqliteStore, SqliteWriter};
+pub use blocking::{SqliteInbox, SqliteStore, SqliteWriter};
 pub use error::is_conflict;
 
 /// Why a transaction with messages was not committed.

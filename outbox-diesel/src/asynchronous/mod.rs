@@ -1,6 +1,7 @@
 //! On diesel-async.
 
 mod attempts;
+mod inbox;
 mod producer;
 mod store;
 mod transaction;
@@ -26,13 +27,16 @@ mod sqlite;
 
 pub use backend::AsyncBackend;
 pub use driver::AsyncDieselDriver;
+pub use inbox::{AsyncDieselInbox, AsyncInboxGuard};
 #[cfg(feature = "async-mysql")]
-pub use mysql::{AsyncMySqlStore, AsyncMySqlWriter};
+pub use mysql::{AsyncMySqlInbox, AsyncMySqlStore, AsyncMySqlWriter};
 #[cfg(feature = "async-postgres")]
-pub use postgres::{AsyncPostgresStore, AsyncPostgresWriter};
+pub use postgres::{AsyncPostgresInbox, AsyncPostgresStore, AsyncPostgresWriter};
 pub use producer::AsyncProducerConnection;
 #[cfg(feature = "async-sqlite")]
-pub use sqlite::{AsyncSqliteConnection, AsyncSqliteStore, AsyncSqliteWriter, SqliteThreads};
+pub use sqlite::{
+    AsyncSqliteConnection, AsyncSqliteInbox, AsyncSqliteStore, AsyncSqliteWriter, SqliteThreads,
+};
 pub use store::AsyncDieselStore;
 pub use transaction::AsyncOutboxTransaction;
 pub use writer::AsyncDieselWriter;

@@ -20,6 +20,8 @@ pub type AsyncMySqlWriter = super::AsyncDieselWriter<Mysql>;
 /// A connection that is brought along must count the rows that an `UPDATE` finds, as those of
 /// `AsyncMysqlConnection::establish` do (`client_found_rows`).
 pub type AsyncMySqlStore = super::AsyncDieselStore<AsyncMysqlConnection>;
+/// The inbox of a consumer, in MySQL or MariaDB.
+pub type AsyncMySqlInbox = super::AsyncDieselInbox<Mysql>;
 
 impl AsyncBackend for AsyncMysqlConnection {
     type Database = Mysql;

@@ -21,6 +21,8 @@ use super::{AsyncProducerConnection, messages, statements};
 pub type AsyncPostgresWriter = super::AsyncDieselWriter<Pg>;
 /// An outbox in PostgreSQL, for the relay and the operator.
 pub type AsyncPostgresStore = super::AsyncDieselStore<AsyncPgConnection>;
+/// The inbox of a consumer, in PostgreSQL.
+pub type AsyncPostgresInbox = super::AsyncDieselInbox<Pg>;
 
 impl AsyncBackend for AsyncPgConnection {
     type Database = Pg;

@@ -23,6 +23,8 @@ pub type AsyncSqliteWriter = super::AsyncDieselWriter<Sqlite>;
 /// An outbox in SQLite, for the relay and the operator. The database is a file: one in memory is seen by one connection
 /// only.
 pub type AsyncSqliteStore = super::AsyncDieselStore<AsyncSqliteConnection>;
+/// The inbox of a consumer, in SQLite.
+pub type AsyncSqliteInbox = super::AsyncDieselInbox<Sqlite>;
 /// A connection to SQLite as [`AsyncSqliteStore`] needs it: one that may be dropped while it works. Made from another by
 /// `AsyncSqliteConnection::with_runtime(connection, SqliteThreads)`.
 pub type AsyncSqliteConnection = SyncConnectionWrapper<SqliteConnection, SqliteThreads>;

@@ -234,6 +234,8 @@ impl<C: AsyncBackend> OutboxAdmin for AsyncDieselStore<C> {
     }
 }
 
+outbox_sql::inbox_admin_of_sql_store!([<C: AsyncBackend>] AsyncDieselStore<C>);
+
 impl<C: AsyncBackend> fmt::Debug for AsyncDieselStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncDieselStore").field("connections", self.connections()).finish_non_exhaustive()

@@ -3,6 +3,7 @@
 mod backend;
 mod connections;
 mod driver;
+mod inbox;
 mod origin;
 pub(crate) mod owned;
 mod read;
@@ -20,12 +21,13 @@ mod sqlite;
 
 pub use backend::BlockingBackend;
 pub use driver::DieselDriver;
+pub use inbox::{DieselInbox, InboxGuard};
 #[cfg(feature = "mysql")]
-pub use mysql::{MySqlStore, MySqlWriter};
+pub use mysql::{MySqlInbox, MySqlStore, MySqlWriter};
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresStore, PostgresWriter};
+pub use postgres::{PostgresInbox, PostgresStore, PostgresWriter};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{SqliteStore, SqliteWriter};
+pub use sqlite::{SqliteInbox, SqliteStore, SqliteWriter};
 pub use store::DieselStore;
 pub use transaction::OutboxTransaction;
 pub use writer::DieselWriter;

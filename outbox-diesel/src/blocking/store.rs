@@ -205,6 +205,8 @@ impl<C: BlockingBackend> OutboxAdmin for DieselStore<C> {
     }
 }
 
+outbox_sql::inbox_admin_of_sql_store!([<C: BlockingBackend>] DieselStore<C>);
+
 impl<C: BlockingBackend> fmt::Debug for DieselStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DieselStore").field("connections", self.connections()).finish_non_exhaustive()

@@ -6,6 +6,8 @@ use diesel::connection::{Connection, SimpleConnection};
 use outbox_core::StoreErrorKind::{self, Conflict, NotMigrated, Other, SchemaVersion, Unavailable};
 use outbox_sql::Dialect;
 
+#[cfg(feature = "mysql")]
+use super::is_lock_timeout;
 use super::store_error;
 
 /// Another connection to the same server. `None` if there is none.
@@ -129,6 +131,12 @@ fn mysql() {
     }
     session.batch_execute("ROLLBACK; BEGIN; UPDATE t SET n = 1 WHERE id = 1").unwrap();
     assert_eq!(kind(Dialect::MySql, &mut other, "UPDATE t SET n = 2 WHERE id = 1"), Conflict);
+    let waits = "SELECT n FROM t WHERE id = 1 FOR UPDATE";
+    for (sql, expected) in
+        [(waits, true), (&format!("{waits} NOWAIT"), true), ("SELECT 1 FROM missing", false)]
+    {
+        assert_eq!(is_lock_timeout(&other.batch_execute(sql).unwrap_err()), expected, "{sql}");
+    }
     session.batch_execute("ROLLBACK").unwrap();
     let take = ["UPDATE t SET n = 3 WHERE id = 1", "UPDATE t SET n = 3 WHERE id = 2"];
     deadlock(Dialect::MySql, [&mut session, &mut other], take);

@@ -62,7 +62,7 @@ pub(crate) struct Fixture<C: TestDatabase> {
     pub(crate) scope: Scope,
     /// How often the hook after a commit was called.
     pub(crate) commits: Arc<AtomicUsize>,
-    store: Arc<DieselStore<C>>,
+    pub(crate) store: Arc<DieselStore<C>>,
     made: Mutex<Vec<C::Made>>,
 }
 

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+mod consumer;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod fixture;
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+mod inbox;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 mod scope;
 #[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]

@@ -18,6 +18,7 @@ type MySqlFixture = Fixture<MysqlConnection>;
 
 outbox_conformance::store_suite!(MySqlFixture);
 outbox_conformance::transaction_suite!(MySqlFixture);
+outbox_conformance::inbox_suite!(MySqlFixture);
 
 mod scope {
     crate::fixture::cases! { super::MySqlFixture => scope:

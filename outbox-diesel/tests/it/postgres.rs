@@ -19,6 +19,7 @@ type PostgresFixture = Fixture<PgConnection>;
 
 outbox_conformance::store_suite!(PostgresFixture);
 outbox_conformance::transaction_suite!(PostgresFixture);
+outbox_conformance::inbox_suite!(PostgresFixture);
 
 mod scope {
     crate::fixture::cases! { super::PostgresFixture => scope:

@@ -19,6 +19,7 @@ type SqliteFixture = Fixture<SqliteConnection>;
 
 outbox_conformance::store_suite!(SqliteFixture);
 outbox_conformance::transaction_suite!(SqliteFixture);
+outbox_conformance::inbox_suite!(SqliteFixture);
 
 mod scope {
     crate::fixture::cases! { super::SqliteFixture => scope:

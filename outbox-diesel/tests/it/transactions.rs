@@ -10,7 +10,7 @@ use diesel::RunQueryDsl;
 use outbox_conformance::transaction_suite::{
     Body, DatabaseSql, FixtureError, FixtureScope, OpenScope, PlainConnection, TransactionFixture,
 };
-use outbox_core::{OutboxMessage, TransactionPolicy};
+use outbox_core::{OutboxMessage, Processed, TransactionPolicy};
 use outbox_diesel::{OutboxTransaction, TransactionError};
 use outbox_sql::{Cell, Statement};
 use tokio::runtime::Handle;
@@ -43,7 +43,7 @@ impl<C: TestDatabase> TransactionFixture for Fixture<C> {
                 Some(End::Commit(tell)) => {
                     let committed = transaction.commit();
                     drop(connection);
-                    tell.send(committed).unwrap();
+                    tell.send(committed.map(Processed::Applied)).unwrap();
                 }
                 Some(End::Rollback(tell)) => {
                     transaction.rollback();
@@ -59,16 +59,8 @@ impl<C: TestDatabase> TransactionFixture for Fixture<C> {
 
     async fn transaction(&self, policy: TransactionPolicy, body: Body) -> Result<(), FixtureError> {
         let (pool, writer, runtime) = (self.pool.clone(), self.writer.clone(), Handle::current());
-        let run = move || {
-            writer.transaction(&mut pool.get().unwrap(), policy, |tx| {
-                let (sender, jobs) = mpsc::channel();
-                let body = Arc::clone(&body);
-                let body = runtime
-                    .spawn(async move { body(&mut Scope::<C> { jobs: Some(sender), ended: None }).await });
-                work(&jobs, tx);
-                runtime.block_on(body).unwrap()
-            })
-        };
+        let run =
+            move || writer.transaction(&mut pool.get().unwrap(), policy, |tx| run::<C>(&runtime, &body, tx));
         spawn_blocking(run).await.unwrap()
     }
 
@@ -82,24 +74,41 @@ impl<C: TestDatabase> TransactionFixture for Fixture<C> {
     }
 }
 
-type Open<'c, C> = OutboxTransaction<'c, Pooled<C>>;
+/// Runs a body of the suite in the transaction of this thread.
+pub(crate) fn run<C: TestDatabase>(
+    runtime: &Handle,
+    body: &Body,
+    transaction: &mut Open<'_, C>,
+) -> Result<(), FixtureError> {
+    let (sender, jobs) = mpsc::channel();
+    let body = Arc::clone(body);
+    let running =
+        runtime.spawn(async move { body(&mut Scope::<C> { jobs: Some(sender), ended: None }).await });
+    work(&jobs, transaction);
+    runtime.block_on(running).unwrap()
+}
 
-type Work<C> = Box<dyn FnOnce(&mut Open<'_, C>) + Send>;
+pub(crate) type Open<'c, C> = OutboxTransaction<'c, Pooled<C>>;
+
+pub(crate) type Work<C> = Box<dyn FnOnce(&mut Open<'_, C>) + Send>;
 
 /// What the thread of a transaction is sent.
-enum Job<C: TestDatabase> {
+pub(crate) enum Job<C: TestDatabase> {
     Work(Work<C>),
     End(End),
 }
 
 /// How a transaction ends, and whom to tell.
-enum End {
-    Commit(oneshot::Sender<Result<(), TransactionError>>),
+pub(crate) enum End {
+    Commit(oneshot::Sender<Result<Processed, TransactionError>>),
     Rollback(oneshot::Sender<()>),
 }
 
 /// Works until the transaction is to end. `None` if it is dropped.
-fn work<C: TestDatabase>(jobs: &mpsc::Receiver<Job<C>>, transaction: &mut Open<'_, C>) -> Option<End> {
+pub(crate) fn work<C: TestDatabase>(
+    jobs: &mpsc::Receiver<Job<C>>,
+    transaction: &mut Open<'_, C>,
+) -> Option<End> {
     for job in jobs {
         match job {
             Job::Work(work) => work(transaction),
@@ -110,13 +119,27 @@ fn work<C: TestDatabase>(jobs: &mpsc::Receiver<Job<C>>, transaction: &mut Open<'
 }
 
 /// A transaction, which is on another thread.
-struct Scope<C: TestDatabase> {
-    jobs: Option<mpsc::Sender<Job<C>>>,
+pub(crate) struct Scope<C: TestDatabase> {
+    pub(crate) jobs: Option<mpsc::Sender<Job<C>>>,
     /// Says when the thread has ended, where the transaction ends with this.
-    ended: Option<mpsc::Receiver<()>>,
+    pub(crate) ended: Option<mpsc::Receiver<()>>,
 }
 
 impl<C: TestDatabase> Scope<C> {
+    /// Ends it, and waits for the end.
+    pub(crate) async fn commit(self) -> Result<Processed, FixtureError> {
+        let (tell, done) = oneshot::channel();
+        self.send(Job::End(End::Commit(tell)));
+        Ok(done.await.unwrap()?)
+    }
+
+    /// Ends it, and waits for the end.
+    pub(crate) async fn rollback(self) {
+        let (tell, done) = oneshot::channel();
+        self.send(Job::End(End::Rollback(tell)));
+        done.await.unwrap();
+    }
+
     fn send(&self, job: Job<C>) {
         assert!(self.jobs.as_ref().unwrap().send(job).is_ok(), "the thread works");
     }
@@ -169,15 +192,11 @@ impl<C: TestDatabase> FixtureScope for Scope<C> {
 #[async_trait]
 impl<C: TestDatabase> OpenScope for Scope<C> {
     async fn commit(self: Box<Self>) -> Result<(), FixtureError> {
-        let (tell, done) = oneshot::channel();
-        self.send(Job::End(End::Commit(tell)));
-        Ok(done.await.unwrap()?)
+        (*self).commit().await.map(drop)
     }
 
     async fn rollback(self: Box<Self>) {
-        let (tell, done) = oneshot::channel();
-        self.send(Job::End(End::Rollback(tell)));
-        done.await.unwrap();
+        (*self).rollback().await;
     }
 }
 

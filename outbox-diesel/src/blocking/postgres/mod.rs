@@ -7,3 +7,5 @@ mod pooler;
 pub type PostgresWriter = crate::DieselWriter<diesel::pg::Pg>;
 /// An outbox in PostgreSQL, for the relay and the operator.
 pub type PostgresStore = crate::DieselStore<diesel::PgConnection>;
+/// The inbox of a consumer, in PostgreSQL.
+pub type PostgresInbox = crate::DieselInbox<diesel::pg::Pg>;

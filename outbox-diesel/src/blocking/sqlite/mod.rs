@@ -6,3 +6,5 @@ mod backend;
 pub type SqliteWriter = crate::DieselWriter<diesel::sqlite::Sqlite>;
 /// An outbox in SQLite, for the relay and the operator.
 pub type SqliteStore = crate::DieselStore<diesel::SqliteConnection>;
+/// The inbox of a consumer, in SQLite.
+pub type SqliteInbox = crate::DieselInbox<diesel::sqlite::Sqlite>;

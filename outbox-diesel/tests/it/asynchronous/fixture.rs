@@ -69,7 +69,7 @@ pub(crate) struct Fixture<C: TestDatabase> {
     pub(crate) commits: Arc<AtomicUsize>,
     /// All shards, all topics.
     pub(crate) scope: Scope,
-    store: Arc<AsyncDieselStore<C>>,
+    pub(crate) store: Arc<AsyncDieselStore<C>>,
     made: Mutex<Vec<String>>,
 }
 

@@ -1,7 +1,9 @@
 //! The stores and writers on diesel-async.
 
+mod consumer;
 mod dropped;
 mod fixture;
+mod inbox;
 mod send;
 mod transactions;
 mod writer;

@@ -20,6 +20,7 @@ type MySqlFixture = Fixture<AsyncMysqlConnection>;
 
 outbox_conformance::store_suite!(MySqlFixture);
 outbox_conformance::transaction_suite!(MySqlFixture);
+outbox_conformance::inbox_suite!(MySqlFixture);
 
 mod writer {
     crate::asynchronous::writer::cases! { writer, super::MySqlFixture:
@@ -32,11 +33,18 @@ mod writer {
     }
 }
 
+mod consumer {
+    crate::asynchronous::writer::cases! { consumer, super::MySqlFixture:
+        what_is_not_applied_costs_no_connection
+    }
+}
+
 mod dropped {
     crate::asynchronous::writer::cases! { dropped, super::MySqlFixture:
         a_dropped_transaction_lets_go_of_its_locks
         a_dropped_transaction_takes_its_connection_along
         a_future_dropped_anywhere_spoils_no_pool
+        a_consumer_dropped_anywhere_has_effects_once
         a_dropped_nested_transaction_is_not_committed
         nested_transactions_are_savepoints
         a_second_transaction_is_refused

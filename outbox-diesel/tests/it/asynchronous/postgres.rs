@@ -21,6 +21,7 @@ type PostgresFixture = Fixture<AsyncPgConnection>;
 
 outbox_conformance::store_suite!(PostgresFixture);
 outbox_conformance::transaction_suite!(PostgresFixture);
+outbox_conformance::inbox_suite!(PostgresFixture);
 
 mod writer {
     crate::asynchronous::writer::cases! { writer, super::PostgresFixture:
@@ -33,11 +34,18 @@ mod writer {
     }
 }
 
+mod consumer {
+    crate::asynchronous::writer::cases! { consumer, super::PostgresFixture:
+        what_is_not_applied_costs_no_connection
+    }
+}
+
 mod dropped {
     crate::asynchronous::writer::cases! { dropped, super::PostgresFixture:
         a_dropped_transaction_lets_go_of_its_locks
         a_dropped_transaction_takes_its_connection_along
         a_future_dropped_anywhere_spoils_no_pool
+        a_consumer_dropped_anywhere_has_effects_once
         a_dropped_nested_transaction_is_not_committed
         nested_transactions_are_savepoints
         a_second_transaction_is_refused

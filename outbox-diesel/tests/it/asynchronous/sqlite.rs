@@ -20,6 +20,7 @@ pub(crate) type SqliteFixture = Fixture<AsyncSqliteConnection>;
 
 outbox_conformance::store_suite!(SqliteFixture);
 outbox_conformance::transaction_suite!(SqliteFixture);
+outbox_conformance::inbox_suite!(SqliteFixture);
 
 mod writer {
     crate::asynchronous::writer::cases! { writer, super::SqliteFixture:
@@ -32,10 +33,17 @@ mod writer {
     }
 }
 
+mod consumer {
+    crate::asynchronous::writer::cases! { consumer, super::SqliteFixture:
+        what_is_not_applied_costs_no_connection
+    }
+}
+
 mod dropped {
     crate::asynchronous::writer::cases! { dropped, super::SqliteFixture:
         a_dropped_transaction_takes_its_connection_along
         a_future_dropped_anywhere_spoils_no_pool
+        a_consumer_dropped_anywhere_has_effects_once
         a_dropped_nested_transaction_is_not_committed
         nested_transactions_are_savepoints
         a_second_transaction_is_refused

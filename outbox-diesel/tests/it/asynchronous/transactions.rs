@@ -5,7 +5,7 @@ use diesel::QueryResult;
 use outbox_conformance::transaction_suite::{
     Body, DatabaseSql, FixtureError, FixtureScope, OpenScope, PlainConnection, TransactionFixture,
 };
-use outbox_core::{OutboxMessage, TransactionPolicy};
+use outbox_core::{OutboxMessage, Processed, TransactionPolicy};
 use outbox_diesel::AsyncOutboxTransaction;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,9 +27,19 @@ impl<C: TestDatabase> TransactionFixture for Fixture<C> {
         let (begun, answer) = oneshot::channel();
         tokio::spawn(async move {
             match writer.begin_with(&mut *connection, &policy).await {
-                Ok(transaction) => {
+                Ok(mut transaction) => {
                     begun.send(Ok(())).unwrap();
-                    obey::<C>(transaction, &mut received).await;
+                    match obey::<C>(&mut transaction, &mut received).await {
+                        Some(End::Commit(answer)) => {
+                            let committed = transaction.commit().await;
+                            answer.send(committed.map(Processed::Applied).map_err(Into::into)).unwrap();
+                        }
+                        Some(End::Rollback(answer)) => {
+                            transaction.rollback().await;
+                            answer.send(()).unwrap();
+                        }
+                        None => {}
+                    }
                 }
                 Err(error) => begun.send(Err(FixtureError::database(error))).unwrap(),
             }
@@ -53,7 +63,7 @@ impl<C: TestDatabase> TransactionFixture for Fixture<C> {
     }
 }
 
-struct Scope<'t, 'c, C: TestDatabase>(&'t mut AsyncOutboxTransaction<'c, C::User>);
+pub(super) struct Scope<'t, 'c, C: TestDatabase>(pub(super) &'t mut AsyncOutboxTransaction<'c, C::User>);
 
 #[async_trait]
 impl<C: TestDatabase> FixtureScope for Scope<'_, '_, C> {
@@ -74,47 +84,55 @@ impl<C: TestDatabase> FixtureScope for Scope<'_, '_, C> {
     }
 }
 
-enum Order {
+pub(super) enum Order {
     Add(OutboxMessage),
     Flush(Answer<()>),
     Execute(String, Answer<()>),
     Number(String, Answer<i64>),
-    Commit(Answer<()>),
+    End(End),
+}
+
+/// How a transaction ends, and whom to tell.
+pub(super) enum End {
+    Commit(Answer<Processed>),
     Rollback(oneshot::Sender<()>),
 }
 
-type Answer<T> = oneshot::Sender<Result<T, FixtureError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, FixtureError>>;
 
-/// Until the transaction ends, or whoever gives the orders goes away, and then it is dropped.
-async fn obey<C: TestDatabase>(
-    mut transaction: AsyncOutboxTransaction<'_, C::User>,
+/// Until the transaction is to end. `None` if whoever gives the orders goes away: it is to be dropped.
+pub(super) async fn obey<C: TestDatabase>(
+    transaction: &mut AsyncOutboxTransaction<'_, C::User>,
     orders: &mut mpsc::UnboundedReceiver<Order>,
-) {
+) -> Option<End> {
+    let mut scope = Scope::<C>(transaction);
     while let Some(order) = orders.recv().await {
-        let mut scope = Scope::<C>(&mut transaction);
         match order {
             Order::Add(message) => scope.add(message),
             Order::Flush(answer) => answer.send(scope.flush().await).unwrap(),
             Order::Execute(sql, answer) => answer.send(scope.execute(&sql).await).unwrap(),
             Order::Number(sql, answer) => answer.send(scope.number(&sql).await).unwrap(),
-            Order::Commit(answer) => {
-                return answer.send(transaction.commit().await.map_err(Into::into)).unwrap();
-            }
-            Order::Rollback(answer) => {
-                transaction.rollback().await;
-                return answer.send(()).unwrap();
-            }
+            Order::End(end) => return Some(end),
         }
     }
+    None
 }
 
-struct Open(mpsc::UnboundedSender<Order>);
+pub(super) struct Open(pub(super) mpsc::UnboundedSender<Order>);
 
 impl Open {
     async fn ask<A>(&self, order: impl FnOnce(oneshot::Sender<A>) -> Order) -> A {
         let (answer, answered) = oneshot::channel();
         assert!(self.0.send(order(answer)).is_ok(), "the transaction is gone");
         answered.await.unwrap()
+    }
+
+    pub(super) async fn commit(&self) -> Result<Processed, FixtureError> {
+        self.ask(|answer| Order::End(End::Commit(answer))).await
+    }
+
+    pub(super) async fn rollback(&self) {
+        self.ask(|answer| Order::End(End::Rollback(answer))).await;
     }
 }
 
@@ -140,11 +158,11 @@ impl FixtureScope for Open {
 #[async_trait]
 impl OpenScope for Open {
     async fn commit(self: Box<Self>) -> Result<(), FixtureError> {
-        self.ask(Order::Commit).await
+        (*self).commit().await.map(drop)
     }
 
     async fn rollback(self: Box<Self>) {
-        self.ask(Order::Rollback).await;
+        (*self).rollback().await;
     }
 }
 
