@@ -1,9 +1,10 @@
 use sea_orm::{ConnectionTrait, DatabaseExecutor, DatabaseTransaction, DbErr};
 
-/// A connection that holds an open transaction: what [`crate::SeaOrmWriter`] writes through.
+/// A connection that holds an open transaction: what [`crate::SeaOrmWriter`] writes through, and
+/// [`crate::SeaOrmInbox`] admits through.
 ///
-/// sea-orm's `DatabaseConnection` is a pool and none of these. A message that is written through a pool is committed on
-/// its own, whatever becomes of the business data beside it, and so this does not compile:
+/// sea-orm's `DatabaseConnection` is a pool and none of these. A message that is written or admitted through a pool is
+/// committed on its own, whatever becomes of the business data beside it, and so this does not compile:
 ///
 /// ```compile_fail,E0277
 /// # async fn example(
@@ -50,7 +51,7 @@ use sea_orm::{ConnectionTrait, DatabaseExecutor, DatabaseTransaction, DbErr};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not known to be a transaction",
-    label = "a message that is written through this is a dual write",
+    label = "a message that is written or admitted through this is a dual write",
     note = "pass the open transaction of the business data: what `db.begin()` returns or `db.transaction(|txn| …)` gets",
     note = "a wrapper of your own around a transaction implements `outbox_seaorm::TransactionConnection`"
 )]
@@ -74,7 +75,8 @@ impl TransactionConnection for DatabaseExecutor<'_> {
             return Ok(());
         }
         Err(DbErr::Custom(
-            "a message can be enqueued in a transaction only: this executor has a pool".to_owned(),
+            "a message can be enqueued or admitted in a transaction only: this executor has a pool"
+                .to_owned(),
         ))
     }
 }

@@ -102,6 +102,16 @@ pub(crate) fn has_ended(error: &DbErr) -> bool {
     false
 }
 
+/// Whether it says that a lock was not granted in time.
+pub(crate) fn is_lock_timeout(error: &DbErr) -> bool {
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    if let Some(error) = of_sqlx(error) {
+        return sqlx_error::is_lock_timeout(error);
+    }
+    let _ = error;
+    false
+}
+
 /// Whether the connection is gone, and with it the answer.
 pub(crate) fn is_lost(error: &DbErr) -> bool {
     kind(error) == StoreErrorKind::Unavailable

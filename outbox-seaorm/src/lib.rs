@@ -1,7 +1,7 @@
-//! Outbox writer and store on sea-orm: PostgreSQL, MySQL/MariaDB, SQLite.
+//! Outbox writer and store, and inbox, on sea-orm: PostgreSQL, MySQL/MariaDB, SQLite.
 //!
 //! Each database has a feature: `postgres`, `mysql`, `sqlite`. Which of them a connection leads to is seen at run time:
-//! there is one [`SeaOrmWriter`] and one [`SeaOrmStore`]. `migration` adds the tables as a migration for a migrator of
+//! there is one [`SeaOrmWriter`], one [`SeaOrmStore`] and one [`SeaOrmInbox`]. `migration` adds the tables as a migration for a migrator of
 //! your own. For encrypted connections choose a TLS feature of sea-orm, for example `runtime-tokio-rustls`.
 //!
 //! ```no_run
@@ -67,6 +67,33 @@
 //! # }
 //! ```
 //!
+//! A consumer has an inbox, by which the effects of a message happen once, however often it comes: [`SeaOrmInbox::process`].
+//! What it sends in turn goes to the outbox in the same transaction.
+//!
+//! ```no_run
+//! # async fn example(
+//! #     db: sea_orm::DatabaseConnection,
+//! #     message: outbox_core::OutboxMessage,
+//! #     invoice: outbox_core::OutboxMessage,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! use outbox_seaorm::{SeaOrmInbox, TransactionError};
+//! use sea_orm::ConnectionTrait;
+//!
+//! let inbox = SeaOrmInbox::new("billing")?;
+//! let processed = inbox
+//!     .process(&db, &message, async |tx| {
+//!         tx.execute_unprepared("UPDATE accounts SET balance = balance - 5 WHERE id = 7").await?;
+//!         tx.add(invoice.clone());
+//!         Ok::<_, TransactionError>(())
+//!     })
+//!     .await?;
+//! if processed.is_done() {
+//!     // … acknowledge the message …
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A connection that is no transaction is refused by the compiler, see [`TransactionConnection`].
 //!
 //! # After an error
@@ -79,6 +106,7 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod inbox;
 mod store;
 mod transaction;
 mod writer;
@@ -112,6 +140,7 @@ mod sqlite;
 pub use connection::TransactionConnection;
 pub use driver::SeaOrmDriver;
 pub use error::is_conflict;
+pub use inbox::{InboxGuard, SeaOrmInbox};
 #[cfg(feature = "migration")]
 pub use migration::{OutboxMigration, migrations, migrations_with_names};
 pub use store::SeaOrmStore;

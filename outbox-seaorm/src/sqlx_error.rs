@@ -64,6 +64,14 @@ pub(crate) fn has_ended(error: &sqlx::Error) -> bool {
     code(&**error).is_some_and(ErrorCode::has_ended)
 }
 
+/// Whether it says that a lock was not granted in time.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    code(&**error).is_some_and(ErrorCode::is_lock_timeout)
+}
+
 /// What the database itself calls it.
 fn code(error: &dyn DatabaseError) -> Option<ErrorCode<'_>> {
     #[cfg(feature = "postgres")]

@@ -235,6 +235,8 @@ impl OutboxAdmin for SeaOrmStore {
     }
 }
 
+outbox_sql::inbox_admin_of_sql_store!([] SeaOrmStore);
+
 impl fmt::Debug for SeaOrmStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SeaOrmStore").field("connections", self.connections()).finish_non_exhaustive()

@@ -55,7 +55,7 @@ pub(crate) struct Fixture<DB: TestDatabase> {
     pub(crate) scope: Scope,
     /// How often the hook after a commit was called.
     pub(crate) commits: Arc<AtomicUsize>,
-    store: Arc<SeaOrmStore>,
+    pub(crate) store: Arc<SeaOrmStore>,
     made: Mutex<Vec<(String, DatabaseConnection)>>,
     database: PhantomData<DB>,
 }

@@ -1,9 +1,10 @@
-//! The stores, the writer, the transactions and the migration against real databases.
+//! The stores, the writer, the transactions, the inbox and the migration against real databases.
 
 #![cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
+mod inbox;
 #[cfg(feature = "postgres")]
 mod log;
 mod origin;

@@ -18,6 +18,7 @@ type SqliteFixture = Fixture<Sqlite>;
 
 outbox_conformance::store_suite!(SqliteFixture);
 outbox_conformance::transaction_suite!(SqliteFixture);
+outbox_conformance::inbox_suite!(SqliteFixture);
 
 mod writer {
     crate::writer::writer_cases! { super::SqliteFixture:
@@ -32,6 +33,16 @@ mod writer {
         a_dropped_settle_leaves_nothing_open
         the_rest_of_a_large_result_is_let_go
         a_store_may_outlive_its_runtime
+    }
+}
+
+mod inbox {
+    crate::inbox::inbox_cases! { super::SqliteFixture:
+        an_admission_shares_the_fate_of_its_transaction
+        a_savepoint_takes_its_admissions_along
+        an_executor_must_be_a_transaction
+        a_guard_is_a_connection
+        names_can_be_chosen
     }
 }
 

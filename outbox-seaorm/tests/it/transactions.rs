@@ -39,7 +39,7 @@ impl<DB: TestDatabase> TransactionFixture for Fixture<DB> {
 }
 
 /// A transaction, owned or borrowed.
-struct Scope<T>(T);
+pub(crate) struct Scope<T>(pub(crate) T);
 
 #[async_trait]
 impl<T: BorrowMut<OutboxTransaction> + Send> FixtureScope for Scope<T> {
