@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -59,6 +60,9 @@ pub(crate) enum Command {
     /// Messages that were given up.
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// What consumers have handled.
+    #[command(subcommand)]
+    Inbox(InboxCommand),
     /// The tables as SQL.
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -145,6 +149,18 @@ pub(crate) enum DeadCommand {
         /// The messages: dead letters, or the head of a blocked key.
         #[arg(required = true, value_name = "ID")]
         ids: Vec<MessageId>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InboxCommand {
+    /// Forget messages that were handled long ago, as consumers do by themselves.
+    ///
+    /// A message that is forgotten and comes again is handled again.
+    Purge {
+        /// How long ago, as 7d or 12h [default: the inbox.retention of the configuration].
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+        keep: Option<Duration>,
     },
 }
 

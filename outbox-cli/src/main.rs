@@ -8,6 +8,7 @@ mod config;
 mod dead;
 mod doctor;
 mod export;
+mod inbox;
 mod migrate;
 mod relay;
 mod schema;
@@ -56,6 +57,7 @@ async fn run(args: &Args, output: &mut Output) -> Result<ExitCode> {
         Command::Status(options) => status::run(common, options, output).await,
         Command::Doctor(options) => doctor::run(common, options, output).await,
         Command::Dead(command) => dead::run(common, command, output).await,
+        Command::Inbox(command) => inbox::run(common, command, output).await,
         Command::Schema(command) => schema::run(common, command, output).await,
         Command::Shards(command) => shards::run(common, command, output).await,
         Command::Config(command) => config::run(common, command, output),

@@ -21,7 +21,7 @@ pub mod testing;
 #[cfg(feature = "config")]
 pub use config::{
     Config, ConfigError, ConfigOrigin, ConfigProfile, ConfigSources, ConfigWarning, DeliveryMode, Diagnosis,
-    InboxConfig, MetricsConfig, OldMessages, RouteConfig, Setting, SettingValue, StoreConfig, TransportConfig,
+    InboxConfig, MetricsConfig, RouteConfig, Setting, SettingValue, StoreConfig, TransportConfig,
     WakeupConfig,
 };
 pub use connect_error::ConnectError;

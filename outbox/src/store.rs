@@ -1,18 +1,19 @@
 use std::sync::Arc;
 
-use outbox_core::{OutboxAdmin, OutboxStore, StoreError};
+use outbox_core::{InboxAdmin, OutboxAdmin, OutboxStore, StoreError};
 use outbox_sql::TableNames;
 
 use crate::ConnectError;
 use crate::scheme::{Role, Scheme};
 
-/// Both sides of an outbox in one object: what the relay reads and settles, and what an operator asks.
+/// All sides of an outbox in one object: what the relay reads and settles, what an operator asks, and what an inbox needs
+/// beside the transactions of its consumers.
 ///
 /// An `Arc<dyn Store>` is also an `Arc<dyn OutboxStore>`, which is what [`Relay::shared`](crate::relay::Relay::shared)
-/// takes.
-pub trait Store: OutboxStore + OutboxAdmin {}
+/// takes, and an `Arc<dyn InboxAdmin>`, which is what [`Consumer::inbox`](crate::relay::Consumer::inbox) takes.
+pub trait Store: OutboxStore + OutboxAdmin + InboxAdmin {}
 
-impl<T: OutboxStore + OutboxAdmin + ?Sized> Store for T {}
+impl<T: OutboxStore + OutboxAdmin + InboxAdmin + ?Sized> Store for T {}
 
 type Open = fn(&str, TableNames) -> Result<Arc<dyn Store>, StoreError>;
 

@@ -8,7 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::setting::SettingValue;
-use super::{ConfigProfile, DeliveryMode, OldMessages};
+use outbox_relay::OldMessages;
+
+use super::{ConfigProfile, DeliveryMode};
 
 /// Why a value can't be used, if there is more to say than what is allowed.
 pub(super) type Refused = Option<String>;

@@ -35,9 +35,7 @@ pub use error::ConfigError;
 pub use mode::DeliveryMode;
 pub use origin::ConfigOrigin;
 pub use profile::ConfigProfile;
-pub use sections::{
-    InboxConfig, MetricsConfig, OldMessages, RouteConfig, StoreConfig, TransportConfig, WakeupConfig,
-};
+pub use sections::{InboxConfig, MetricsConfig, RouteConfig, StoreConfig, TransportConfig, WakeupConfig};
 pub use setting::{Setting, SettingValue};
 pub use sources::ConfigSources;
 pub use warning::ConfigWarning;

@@ -3,6 +3,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use outbox_core::TopicPattern;
+use outbox_relay::{ConsumerConfig, OldMessages};
 
 use super::redact::redacted;
 
@@ -88,23 +89,22 @@ pub struct InboxConfig {
     pub broker_retention: Option<Duration>,
 }
 
+impl InboxConfig {
+    /// What a consumer has to know of it: its own defaults, with what is configured here.
+    #[must_use]
+    pub fn consumer(&self) -> ConsumerConfig {
+        let mut config = ConsumerConfig::default();
+        config.inbox_retention = self.retention;
+        config.old_messages = self.old_messages;
+        config
+    }
+}
+
 impl Default for InboxConfig {
     fn default() -> Self {
         let retention = Duration::from_secs(7 * 24 * 60 * 60);
         Self { retention, old_messages: OldMessages::default(), broker_retention: None }
     }
-}
-
-/// What becomes of a message that is older than the memory of the inbox: whether it was processed, nobody knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum OldMessages {
-    /// It is put aside for an operator. The default.
-    #[default]
-    Park,
-    /// It is processed, perhaps for a second time.
-    Process,
 }
 
 impl fmt::Debug for StoreConfig {

@@ -84,7 +84,8 @@ impl Database {
         let found: Vec<i32> = sqlx::query_scalar(sql).fetch_all(&self.pool).await.unwrap();
         expected.sort_unstable();
         assert_eq!(found, expected, "effects happen once each");
-        let total: i32 = sqlx::query_scalar("SELECT effects FROM totals").fetch_one(&self.pool).await.unwrap();
+        let total: i32 =
+            sqlx::query_scalar("SELECT effects FROM totals").fetch_one(&self.pool).await.unwrap();
         assert_eq!(usize::try_from(total).unwrap(), expected.len(), "and are counted with it");
     }
 

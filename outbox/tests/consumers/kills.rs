@@ -13,7 +13,8 @@ const COMMITS: [u32; 5] = [1, 2, 3, 7, 13];
 on_every_broker!(effects_happen_once_however_often_the_consumer_is_killed);
 
 async fn effects_happen_once_however_often_the_consumer_is_killed(world: &World) {
-    let lives: Vec<u32> = (0..size("OUTBOX_CONSUMER_KILLS", 10)).map(|life| COMMITS[life as usize % 5]).collect();
+    let lives: Vec<u32> =
+        (0..size("OUTBOX_CONSUMER_KILLS", 10)).map(|life| COMMITS[life as usize % 5]).collect();
     let mut settings = world.group(Member::default()).await;
     // In the moment that it takes to be killed, the others may commit, too.
     let others = u32::try_from(settings.concurrency).unwrap();

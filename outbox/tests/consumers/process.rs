@@ -32,7 +32,9 @@ impl Worker {
         let id = child.id().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = async { while lines.next_line().await.unwrap().unwrap() != READY {} };
-        timeout(PATIENCE, ready).await.unwrap_or_else(|_| panic!("worker {id} did not start in {PATIENCE:?}"));
+        timeout(PATIENCE, ready)
+            .await
+            .unwrap_or_else(|_| panic!("worker {id} did not start in {PATIENCE:?}"));
         Self { child, id, lines }
     }
 
@@ -70,15 +72,15 @@ impl Worker {
         let ended = async {
             let mut last = None;
             while let Some(line) = self.lines.next_line().await.unwrap() {
-                let stats = line.strip_prefix(STATS).map(|stats| Ok(Stats(serde_json::from_str(stats).unwrap())));
+                let stats =
+                    line.strip_prefix(STATS).map(|stats| Ok(Stats(serde_json::from_str(stats).unwrap())));
                 let trouble = line.strip_prefix(TROUBLE).map(|text| Err(text.to_owned()));
                 last = stats.or(trouble).or(last);
             }
             (self.child.wait().await.unwrap(), last)
         };
         let ended = timeout(PATIENCE, ended).await;
-        let (status, last) =
-            ended.unwrap_or_else(|_| panic!("worker {process} did not end in {PATIENCE:?}"));
+        let (status, last) = ended.unwrap_or_else(|_| panic!("worker {process} did not end in {PATIENCE:?}"));
         assert!(status.success(), "worker {process}: {status}");
         last.unwrap()
     }

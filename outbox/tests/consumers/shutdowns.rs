@@ -27,9 +27,8 @@ async fn who_is_stopped_leaves_the_rest_to_the_next_at_once(world: &World) {
     let begun = Instant::now();
     let second = Worker::start(&settings).await;
     let worker = second.id();
-    let first_effect = until("the next one has an effect", PATIENCE, async || {
-        world.database.count_of(worker).await > 0
-    });
+    let first_effect =
+        until("the next one has an effect", PATIENCE, async || world.database.count_of(worker).await > 0);
     let first_effect = first_effect.await;
     world.effects(ORDERS.try_into().unwrap()).await;
     let rest = begun.elapsed();

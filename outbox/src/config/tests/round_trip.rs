@@ -7,7 +7,8 @@ use crate::config::keys::KEYS;
 use crate::config::names::variable;
 use crate::config::setting::SettingValue;
 use crate::config::tests::Toml;
-use crate::config::{Config, ConfigOrigin, ConfigProfile, ConfigSources, DeliveryMode, OldMessages};
+use crate::config::{Config, ConfigOrigin, ConfigProfile, ConfigSources, DeliveryMode};
+use outbox_relay::OldMessages;
 
 /// A key, two values for it as in the environment, and what the first of them does.
 pub(super) type Sample = (&'static str, &'static str, &'static str, fn(&Config) -> bool);

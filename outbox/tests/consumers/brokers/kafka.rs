@@ -74,7 +74,8 @@ fn read_all(servers: &str, topic: &str) -> Vec<DeadLetter> {
     config.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer = config.create().unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-    let partitions = metadata.topics().iter().filter(|found| found.name() == topic && found.error().is_none());
+    let partitions =
+        metadata.topics().iter().filter(|found| found.name() == topic && found.error().is_none());
     let mut assignment = TopicPartitionList::new();
     for partition in partitions.flat_map(|found| found.partitions()) {
         assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();

@@ -62,7 +62,8 @@ impl Broker for Rabbitmq {
         let (connection, channel) = self.client().await.unwrap();
         let queue = self.dead_queue();
         let mut found = Vec::new();
-        let get = async || channel.basic_get(queue.as_str().into(), BasicGetOptions::default()).await.unwrap();
+        let get =
+            async || channel.basic_get(queue.as_str().into(), BasicGetOptions::default()).await.unwrap();
         while let Some(message) = get().await {
             found.push(dead_letter(&message));
         }

@@ -1,0 +1,24 @@
+use std::process::ExitCode;
+
+use anyhow::Result;
+use outbox::relay::purge_inbox;
+use serde_json::json;
+
+use crate::args::{Common, InboxCommand};
+use crate::output::Output;
+
+pub(crate) async fn run(common: &Common, command: &InboxCommand, output: &mut Output) -> Result<ExitCode> {
+    let InboxCommand::Purge { keep } = *command;
+    let keep = match keep {
+        Some(keep) => keep,
+        None => common.config(None)?.inbox.retention,
+    };
+    let purged = purge_inbox(&*common.migrated_store().await?, keep).await?;
+    output.print(&json!({ "purged": purged }), || {
+        format!(
+            "forgot {purged} entries of the inbox that were older than {}",
+            humantime::format_duration(keep)
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
