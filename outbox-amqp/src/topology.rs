@@ -18,7 +18,15 @@ pub(crate) async fn exchange(channel: &Channel, name: &str, create: bool) -> lap
 
 /// Declares a durable queue.
 pub(crate) async fn queue(channel: &Channel, name: &str, kind: QueueType) -> lapin::Result<Queue> {
-    let mut arguments = FieldTable::default();
+    declare(channel, name, kind, FieldTable::default()).await
+}
+
+async fn declare(
+    channel: &Channel,
+    name: &str,
+    kind: QueueType,
+    mut arguments: FieldTable,
+) -> lapin::Result<Queue> {
     let kind = match kind {
         QueueType::Quorum => "quorum",
         QueueType::Classic => "classic",
@@ -26,6 +34,21 @@ pub(crate) async fn queue(channel: &Channel, name: &str, kind: QueueType) -> lap
     arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name.into(), options, arguments).await
+}
+
+/// Declares the durable queue of a group. What RabbitMQ itself gives up, because it was delivered more often than a limit of
+/// the server's or of a policy says, goes where the group's own dead letters go, and is not deleted.
+#[cfg(feature = "subscription")]
+pub(crate) async fn group_queue(
+    channel: &Channel,
+    name: &str,
+    kind: QueueType,
+    dead_letters: &str,
+) -> lapin::Result<Queue> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
+    arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(dead_letters.into()));
+    declare(channel, name, kind, arguments).await
 }
 
 /// Asks whether a queue exists. If not, the channel is closed by the broker.

@@ -158,6 +158,8 @@ pub(crate) enum InboxCommand {
     ///
     /// A message that is forgotten and comes again is handled again.
     Purge {
+        /// Whose inbox.
+        consumer: String,
         /// How long ago, as 7d or 12h [default: the inbox.retention of the configuration].
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         keep: Option<Duration>,

@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use crate::{BoxError, OutboxMessage, Processed};
+use crate::{BoxError, EventError, OutboxMessage, Processed};
 
 /// What a consumer does with each message: a type of yours that has what it needs, or [`handler`] and a function.
 ///
@@ -160,10 +160,14 @@ impl HandlerError {
 }
 
 impl<E: Into<BoxError>> From<E> for HandlerError {
-    /// An [`EventError`](crate::EventError) is rejected, since another try reads the same; every other error is a failure.
+    /// An [`EventError`] is rejected, since another try reads the same; every other error is a failure. So is a newer
+    /// schema: another version of this program may know it soon.
     fn from(error: E) -> Self {
         let error = error.into();
-        if error.is::<crate::EventError>() { Self::rejected(error) } else { Self::failed(error) }
+        match error.downcast_ref::<EventError>() {
+            None | Some(EventError::NewerVersion { .. }) => Self::failed(error),
+            Some(_) => Self::rejected(error),
+        }
     }
 }
 
@@ -200,7 +204,7 @@ impl AsError for HandlerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EventError, MessageError};
+    use crate::MessageError;
 
     #[derive(Debug, thiserror::Error)]
     #[error("the invoice was not written")]
@@ -218,6 +222,8 @@ mod tests {
     fn what_can_not_be_read_is_rejected() {
         let error = EventError::TooLarge { actual: 2, limit: 1 };
         assert_eq!(HandlerError::from(error).kind(), HandlerErrorKind::Rejected);
+        let newer = EventError::NewerVersion { event_type: "Placed".to_owned(), found: 2, known: 1 };
+        assert_eq!(HandlerError::from(newer).kind(), HandlerErrorKind::Failed);
     }
 
     #[test]

@@ -152,7 +152,13 @@ pub trait BlockingInboxStore<Conn: ?Sized>: Send + Sync {
 pub trait InboxAdmin: Send + Sync + 'static {
     /// Counts one more try of a message and returns how many there were, this one included. Committed when it returns: a
     /// message that takes the process down with it has been counted.
-    async fn count_attempt(&self, consumer: &ConsumerName, id: &MessageId) -> Result<u32, StoreError>;
+    ///
+    /// `None`, and nothing is counted, if the inbox remembers that this consumer has handled the message.
+    async fn count_attempt(&self, consumer: &ConsumerName, id: &MessageId)
+    -> Result<Option<u32>, StoreError>;
+
+    /// Takes back the last try that was counted: it was none. Without one it does nothing.
+    async fn retract_attempt(&self, consumer: &ConsumerName, id: &MessageId) -> Result<(), StoreError>;
 
     /// Forgets the tries of a message: it has succeeded, or was given up and starts anew if it ever comes again.
     async fn forget_attempts(&self, consumer: &ConsumerName, id: &MessageId) -> Result<(), StoreError>;
@@ -161,7 +167,12 @@ pub trait InboxAdmin: Send + Sync + 'static {
     /// the oldest first, in transactions of its own. It waits for nobody's transaction, and nobody's admission waits for it,
     /// but for the turn of a single writer. Returns how many of both; less than `limit` means that nothing more is so old,
     /// or that another purge is at it.
-    async fn purge_inbox(&self, older_than: Duration, limit: u32) -> Result<u64, StoreError>;
+    async fn purge_inbox(
+        &self,
+        consumer: &ConsumerName,
+        older_than: Duration,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
 }
 
 #[cfg(test)]

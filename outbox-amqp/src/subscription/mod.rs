@@ -39,7 +39,9 @@ use crate::tls;
 /// * A delivery that is handed back with a delay stays with this member until then, because RabbitMQ knows no delay, and
 ///   counts as unsettled.
 /// * A quorum queue counts deliveries, also those that this client had received and not handed out when it closed. Since
-///   RabbitMQ 4 it gives a message up by itself after 20 of them, unless a policy sets `delivery-limit`.
+///   RabbitMQ 4 it gives a message up by itself after 20 of them, unless a policy sets `delivery-limit`. A queue that was
+///   declared here (`create=true`) then hands it to the group's dead letters; one that was declared elsewhere needs
+///   `x-dead-letter-exchange` for that, or the message is deleted.
 ///
 /// A broker that can't be reached is an error of [`Subscription::next`], never of the construction.
 pub struct AmqpSubscription {

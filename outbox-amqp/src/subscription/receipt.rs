@@ -13,6 +13,9 @@ use super::session::{Session, within};
 use crate::connection::Connection;
 use crate::error::subscribe_error;
 
+/// When a message comes again that could not be given up.
+const BURY_PAUSE: Duration = Duration::from_secs(5);
+
 pub(super) struct AmqpReceipt {
     config: Arc<AmqpSubscriptionConfig>,
     connection: Arc<Connection>,
@@ -117,7 +120,11 @@ impl Receipt for AmqpReceipt {
 
     async fn dead_letter(self: Box<Self>, reason: &str) -> Result<(), SubscribeError> {
         self.current()?;
-        within(self.bury(reason)).await?;
+        if let Err(error) = within(self.bury(reason)).await {
+            // Kept, it would take the place of another one for as long as the connection lasts.
+            let _ = self.nack(BURY_PAUSE).await;
+            return Err(error);
+        }
         within(self.settle_as_done()).await
     }
 

@@ -63,10 +63,14 @@ pub(super) async fn prepare(
         left_as_it_is(made.await)
             .map_err(|error| subscribe_error(&format!("the exchange {:?}", config.exchange), &error))?;
     }
-    for name in [&config.queue, &config.options.dead_letters] {
-        let made = async { topology::queue(&channel().await?, name, config.queue_type).await.map(drop) };
-        left_as_it_is(made.await).map_err(|error| subscribe_error(&format!("the queue {name:?}"), &error))?;
-    }
+    let (queue, dead_letters) = (&config.queue, &config.options.dead_letters);
+    let made = async {
+        topology::group_queue(&channel().await?, queue, config.queue_type, dead_letters).await.map(drop)
+    };
+    left_as_it_is(made.await).map_err(|error| subscribe_error(&format!("the queue {queue:?}"), &error))?;
+    let made = async { topology::queue(&channel().await?, dead_letters, config.queue_type).await.map(drop) };
+    left_as_it_is(made.await)
+        .map_err(|error| subscribe_error(&format!("the queue {dead_letters:?}"), &error))?;
     if !config.exchange.is_empty() {
         for topic in &config.options.topics {
             let bound = async {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+    BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use lapin::{BasicProperties, Channel};
@@ -96,5 +97,26 @@ async fn without_a_queue_for_dead_letters_the_message_stays() {
     assert!(missing.to_string().contains(&dead), "{missing}");
     subscription.close(Duration::from_secs(10)).await.unwrap();
     assert_eq!(count(&channel, &name).await, 1, "it comes again");
+    delete(&url, &[], &[&name, &dead]).await;
+}
+
+/// Servers from 4.0 on have a limit of 20 by themselves, and delete what exceeds it where nobody says where it goes.
+#[tokio::test]
+async fn what_the_server_gives_up_is_not_deleted() {
+    let (url, name) = (shared_url(), unique());
+    let Some((_connection, channel)) = started("RabbitMQ", client(&url).await) else { return };
+    let dead = format!("{name}.dead");
+    let url_of_group = format!("{url}?group={name}&topics={name}&create=true");
+    let mut subscription = AmqpSubscription::connect(&url_of_group).await.unwrap();
+    subscription.close(Duration::from_secs(10)).await.unwrap();
+    publish(&channel, &name, BasicProperties::default()).await;
+    let taken = channel.basic_get(name.as_str().into(), BasicGetOptions::default()).await.unwrap();
+    // What the server does by itself when its limit is reached.
+    let refused = BasicNackOptions { multiple: false, requeue: false };
+    assert!(taken.unwrap().delivery.acker.nack(refused).await.unwrap());
+    while count(&channel, &dead).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(count(&channel, &name).await, 0);
     delete(&url, &[], &[&name, &dead]).await;
 }

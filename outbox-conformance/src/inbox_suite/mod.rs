@@ -87,6 +87,8 @@ macro_rules! inbox_suite {
                 tries_are_forgotten
                 a_try_outlives_its_transaction
                 a_try_is_counted_while_the_message_is_in_work
+                what_was_handled_is_not_counted
+                a_try_that_was_none_is_taken_back
             }
             purges {
                 nothing_younger_is_purged

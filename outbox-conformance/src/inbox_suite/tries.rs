@@ -5,14 +5,14 @@ use std::sync::Arc;
 use outbox_core::{ConsumerName, MessageId};
 
 use super::InboxFixture;
-use super::work::{BILLING, BOUND, begin, in_time};
+use super::work::{BILLING, BOUND, begin, handle, in_time};
 
 fn consumer(name: &str) -> ConsumerName {
     ConsumerName::new(name).unwrap()
 }
 
 async fn count<F: InboxFixture>(fixture: &F, name: &str, id: &MessageId) -> u32 {
-    fixture.inbox_admin().count_attempt(&consumer(name), id).await.unwrap()
+    fixture.inbox_admin().count_attempt(&consumer(name), id).await.unwrap().unwrap()
 }
 
 /// One by one, for each consumer and message by itself.
@@ -85,6 +85,38 @@ pub async fn a_try_is_counted_while_the_message_is_in_work<F: InboxFixture>(fixt
         assert_eq!(in_time(BOUND, count(&*fixture, BILLING, &id)).await, expected);
     }
     in_time(BOUND, fixture.inbox_admin().forget_attempts(&consumer(BILLING), &id)).await.unwrap();
-    let _ = guard.commit().await.unwrap();
+    guard.rollback().await;
     assert_eq!(count(&*fixture, BILLING, &id).await, 1);
+}
+
+/// What was handled needs no try: by this consumer, and as far as the inbox remembers.
+pub async fn what_was_handled_is_not_counted<F: InboxFixture>(fixture: Arc<F>) {
+    let (id, admin) = (MessageId::new(), fixture.inbox_admin());
+    assert_eq!(count(&*fixture, BILLING, &id).await, 1);
+    handle(&*fixture, BILLING, &id).await;
+    for _ in 0..2 {
+        assert_eq!(admin.count_attempt(&consumer(BILLING), &id).await.unwrap(), None);
+    }
+    assert_eq!(count(&*fixture, "shipping", &id).await, 1);
+    let fresh = MessageId::new();
+    handle(&*fixture, BILLING, &fresh).await;
+    assert_eq!(admin.count_attempt(&consumer(BILLING), &fresh).await.unwrap(), None);
+}
+
+/// One less, down to none.
+pub async fn a_try_that_was_none_is_taken_back<F: InboxFixture>(fixture: Arc<F>) {
+    let (id, admin) = (MessageId::new(), fixture.inbox_admin());
+    let retract = async || admin.retract_attempt(&consumer(BILLING), &id).await.unwrap();
+    retract().await;
+    for expected in 1..=3 {
+        assert_eq!(count(&*fixture, BILLING, &id).await, expected);
+    }
+    assert_eq!(count(&*fixture, "shipping", &id).await, 1);
+    retract().await;
+    assert_eq!(count(&*fixture, BILLING, &id).await, 3);
+    for _ in 0..4 {
+        retract().await;
+    }
+    assert_eq!(count(&*fixture, BILLING, &id).await, 1);
+    assert_eq!(count(&*fixture, "shipping", &id).await, 2);
 }

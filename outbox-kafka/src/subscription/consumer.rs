@@ -28,6 +28,9 @@ impl Member {
     /// then what it has fetched in advance, so it is not done for every moment without room.
     const REST: Duration = Duration::from_millis(300);
 
+    /// How long the group may take to come to rest before the last positions are stored, or not.
+    const LAST_COMMIT: Duration = Duration::from_secs(5);
+
     pub(crate) fn join(
         config: &ClientConfig,
         servers: &str,
@@ -127,13 +130,21 @@ fn store(client: &Client, shared: &Shared) {
 }
 
 fn commit(client: &Client, shared: &Shared) -> KafkaResult<()> {
-    let positions = shared.positions()?;
-    if positions.count() == 0 {
-        return Ok(());
-    }
-    match client.commit(&positions, CommitMode::Sync) {
-        Err(KafkaError::ConsumerCommit(Code::NoOffset)) => Ok(()),
-        other => other,
+    let deadline = Instant::now() + Member::LAST_COMMIT;
+    loop {
+        let positions = shared.positions()?;
+        if positions.count() == 0 {
+            return Ok(());
+        }
+        match client.commit(&positions, CommitMode::Sync) {
+            Err(KafkaError::ConsumerCommit(Code::NoOffset)) => return Ok(()),
+            Err(KafkaError::ConsumerCommit(Code::RebalanceInProgress)) if Instant::now() < deadline => {
+                // The group is between two generations. Polling takes this member to the next one, with what is left to
+                // it; nobody wants the messages any more.
+                drop(client.poll(Member::TICK));
+            }
+            other => return other,
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Transport};
-use outbox_kafka::KafkaTransport;
+use outbox_core::{OrderingKey, OutboxMessage, PublishError, PublishErrorKind, Subscription as _, Transport};
+use outbox_kafka::{KafkaSubscription, KafkaTransport};
 use rdkafka::Message as _;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -349,6 +349,33 @@ async fn a_dropped_call_takes_its_records_with_it() {
         transport.reset().await;
         confirmed(&transport.publish(&keyed("marker", 1)).await);
         assert!(mock.holds("k").await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_positions_are_stored_although_the_group_changes() {
+    in_time(async {
+        let mock = Mock::new();
+        let transport = mock.fresh("").await;
+        confirmed(&transport.publish(&keyed("k", 10)).await);
+        let url =
+            format!("kafka://{}?group=g&topics={TOPIC}&redeliver_after=6s", mock.cluster.bootstrap_servers());
+        let mut first = KafkaSubscription::connect(&url).await.unwrap();
+        for _ in 0..10 {
+            first.next().await.unwrap().ack().await.unwrap();
+        }
+        // As long as the members have not all heard of the next generation.
+        let between = [Err::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS; 3];
+        mock.cluster.request_errors(RDKafkaApiKey::OffsetCommit, &between);
+        first.close(Duration::from_secs(10)).await.unwrap();
+        confirmed(&transport.publish(&keyed("marker", 1)).await);
+        let mut second = KafkaSubscription::connect(&url).await.unwrap();
+        let next = second.next().await.unwrap();
+        let key = next.message().unwrap().ordering_key().map(OrderingKey::as_str);
+        assert_eq!(key, Some("marker"), "what was settled does not come again");
+        drop(next);
+        second.close(Duration::from_secs(10)).await.unwrap();
     })
     .await;
 }

@@ -3,7 +3,8 @@ use std::time::Duration;
 use outbox_core::SubscribeError;
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::error::{Failure, subscribe_error};
 use super::shared::{OPERATION, Shared};
@@ -44,10 +45,16 @@ async fn session(shared: &Shared) -> SubscribeError {
         Ok(reader) => reader,
         Err(text) => return subscribe_error(Failure::Unreachable(&text)),
     };
-    let ended = tokio::select! {
-        ended = fresh(shared, reader.client()) => ended,
-        ended = care(shared) => ended,
+    let turn = Mutex::new(());
+    let ended = async {
+        // What was left comes first: it is older than what is new.
+        let next_round = round(shared, &turn).await?;
+        tokio::select! {
+            ended = fresh(shared, &turn, reader.client()) => ended,
+            ended = care(shared, &turn, next_round) => ended,
+        }
     };
+    let ended = ended.await;
     reader.end().await;
     match ended {
         Err(error) => error,
@@ -57,12 +64,19 @@ async fn session(shared: &Shared) -> SubscribeError {
 
 type Never = std::convert::Infallible;
 
-async fn fresh(shared: &Shared, mut reader: MultiplexedConnection) -> Result<Never, SubscribeError> {
+async fn fresh(
+    shared: &Shared,
+    turn: &Mutex<()>,
+    mut reader: MultiplexedConnection,
+) -> Result<Never, SubscribeError> {
     let source = &shared.source;
     // Much shorter than a round: whoever needs a place for what comes again is not to wait for long.
     let moment = MOMENT.min(shared.redeliver_after / 6);
     loop {
+        // While something is taken over, every place that becomes free is for that.
+        let reading = turn.lock().await;
         let mut places = shared.places().await;
+        drop(reading);
         let mut items = within(source.fetch(&mut reader, places.len())).await?;
         if items.is_empty() {
             // Not with all places in hand: what comes again needs one, too.
@@ -82,9 +96,7 @@ async fn fresh(shared: &Shared, mut reader: MultiplexedConnection) -> Result<Nev
 }
 
 /// Says that this member lives, takes over from those that do not, and hands out again what was handed back.
-async fn care(shared: &Shared) -> Result<Never, SubscribeError> {
-    let interval = (shared.redeliver_after / 3).min(ROUND);
-    let mut next_round = Instant::now();
+async fn care(shared: &Shared, turn: &Mutex<()>, mut next_round: Instant) -> Result<Never, SubscribeError> {
     loop {
         let wait = shared.next_due().map_or(next_round, |due| due.min(next_round));
         tokio::select! {
@@ -92,10 +104,7 @@ async fn care(shared: &Shared) -> Result<Never, SubscribeError> {
             () = shared.handed_back.notified() => continue,
         }
         if Instant::now() >= next_round {
-            next_round = Instant::now() + interval;
-            let waiting = shared.waiting();
-            shared.with(async |mut client| shared.source.keep(&mut client, &waiting).await).await?;
-            take_over(shared, next_round).await?;
+            next_round = round(shared, turn).await?;
         }
         while let Some(token) = shared.due() {
             let place = tokio::select! {
@@ -115,15 +124,29 @@ async fn care(shared: &Shared) -> Result<Never, SubscribeError> {
     }
 }
 
-async fn take_over(shared: &Shared, until: Instant) -> Result<(), SubscribeError> {
-    let places = tokio::select! {
-        places = shared.places() => places,
-        () = sleep_until(until) => return Ok(()),
-    };
-    let room = places.len();
-    let items = shared.with(async |mut client| shared.source.reclaim(&mut client, room).await).await?;
-    for placed in items.into_iter().zip(places) {
-        shared.received.push(placed);
+/// Says that this member lives, and takes over from those that do not. Returns when that is due again.
+async fn round(shared: &Shared, turn: &Mutex<()>) -> Result<Instant, SubscribeError> {
+    let next = Instant::now() + (shared.redeliver_after / 3).min(ROUND);
+    let waiting = shared.waiting();
+    shared.with(async |mut client| shared.source.keep(&mut client, &waiting).await).await?;
+    take_over(shared, turn, next).await?;
+    Ok(next)
+}
+
+/// All that there is, as places become free: a stream that always has something new would otherwise keep it waiting. The
+/// next sign of life can't wait for a consumer that is busy.
+async fn take_over(shared: &Shared, turn: &Mutex<()>, until: Instant) -> Result<(), SubscribeError> {
+    let Ok(_first) = timeout_at(until, turn.lock()).await else { return Ok(()) };
+    while let Ok(places) = timeout_at(until, shared.places()).await {
+        let room = places.len();
+        let items = shared.with(async |mut client| shared.source.reclaim(&mut client, room).await).await?;
+        let all = items.len() < room;
+        for placed in items.into_iter().zip(places) {
+            shared.received.push(placed);
+        }
+        if all {
+            break;
+        }
     }
     Ok(())
 }

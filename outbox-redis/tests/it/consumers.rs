@@ -336,3 +336,51 @@ async fn what_the_dead_letters_refuse_is_not_gone() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn what_was_left_comes_before_what_is_new() {
+    on_a_server(&[], async |_server, url| {
+        let mut first = member(&url, "&prefetch=4").await;
+        publish(&url, "stream", "t", 12).await;
+        assert_eq!(take(&mut first, 2).await, ["m0", "m1"]);
+        // Holding one, so that the others are left, too.
+        let held = next(&mut first).await;
+        first.close(PATIENCE).await.unwrap();
+        drop(held);
+        let mut second = member(&url, "&prefetch=4").await;
+        let rest: Vec<String> = (2..12).map(|n| format!("m{n}")).collect();
+        assert_eq!(take(&mut second, 10).await, rest);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_left_does_not_wait_for_the_end_of_a_busy_stream() {
+    const LEFT: usize = 20;
+    on_a_server(&[], async |_server, url| {
+        let mut first = member(&url, &format!("&prefetch={LEFT}")).await;
+        publish(&url, "stream", "t", LEFT).await;
+        let held = next(&mut first).await;
+        until("it has read them all", || async { pending(&mut client(&url).await.unwrap()).await == LEFT })
+            .await;
+        // As a process that is killed.
+        drop((held, first));
+        let mut second = member(&url, "&prefetch=4").await;
+        let (mut again, mut between) = (0, 0);
+        while again < LEFT {
+            publish(&url, "stream", "t", 100).await;
+            for _ in 0..100 {
+                let delivery = next(&mut second).await;
+                if delivery.attempt() == Some(2) {
+                    again += 1;
+                } else if again > 0 {
+                    between += 1;
+                }
+                delivery.ack().await.unwrap();
+            }
+        }
+        // What was read ahead when the first of them came, and a little for each time that nothing was left for a moment.
+        assert!(between < 100 + LEFT, "{between} new ones came before the last of {LEFT}");
+    })
+    .await;
+}

@@ -1,6 +1,9 @@
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use outbox_core::{
     Delivery, MessageHandler, OrderingKey, OutboxMessage, Receipt, SubscribeError, Subscription, Undecodable,
@@ -14,7 +17,7 @@ use super::error::ConsumerError;
 use super::handle::{Command, Trouble};
 use super::lanes::Lanes;
 use super::suspects::Suspects;
-use super::work::{Ended, Item, Shared};
+use super::work::{Care, Ended, Item, Shared};
 
 /// How long the broker may take to be told that what waits is still wanted.
 const EXTEND_LIMIT: Duration = Duration::from_secs(5);
@@ -31,7 +34,9 @@ pub(super) struct Conductor<H> {
     /// Items of lanes that may wait for a time.
     most_blocked: usize,
     tries: JoinSet<Tried>,
-    /// A suspect is running, and nobody else may.
+    /// What is to be tried with nothing else under way. Its lanes stand still.
+    for_alone: VecDeque<Item>,
+    /// One of these is running.
     alone: bool,
     settling: JoinSet<()>,
 }
@@ -60,6 +65,7 @@ impl<H: MessageHandler> Conductor<H> {
             suspects: Suspects::new(prefetch),
             most_blocked: (prefetch / 2).max(1),
             tries: JoinSet::new(),
+            for_alone: VecDeque::new(),
             alone: false,
             settling: JoinSet::new(),
         }
@@ -78,7 +84,7 @@ impl<H: MessageHandler> Conductor<H> {
                 Command::Run => self.begin_tries(),
             }
             self.shared.counters.running.set(self.tries.len());
-            self.shared.counters.waiting.set(self.lanes.waiting());
+            self.shared.counters.waiting.set(self.lanes.waiting() + self.for_alone.len());
             let (due, running) = (self.lanes.next_due(), command == Command::Run);
             let tick = async {
                 match &mut keep_alive {
@@ -105,21 +111,34 @@ impl<H: MessageHandler> Conductor<H> {
     }
 
     fn begin_tries(&mut self) {
-        while self.tries.len() < self.shared.config.concurrency && !self.alone {
-            let Some(item) = self.lanes.peek() else {
-                return;
-            };
-            if item.suspect && !self.tries.is_empty() {
-                return;
+        if !self.for_alone.is_empty() || self.alone {
+            if self.tries.is_empty()
+                && let Some(item) = self.for_alone.pop_front()
+            {
+                self.shared.counters.alone.add(1);
+                self.alone = true;
+                self.begin(item);
             }
-            let Some(item) = self.lanes.pop() else {
-                return;
-            };
-            self.alone = item.suspect;
-            let (key, source) = (self.key(&item.message), item.source.clone());
-            let shared = Arc::clone(&self.shared);
-            self.tries.spawn(async move { Tried { key, source, ended: shared.work(item).await } });
+            return;
         }
+        while self.tries.len() < self.shared.config.concurrency
+            && let Some(item) = self.lanes.pop()
+        {
+            self.begin(item);
+        }
+    }
+
+    fn begin(&mut self, item: Item) {
+        let (key, source) = (self.key(&item.message), item.source.clone());
+        let shared = Arc::clone(&self.shared);
+        self.tries.spawn(async move {
+            let ended = AssertUnwindSafe(shared.work(item)).catch_unwind().await.unwrap_or_else(|_| {
+                // Not its handler, whose panics are caught before. It was not settled, and so it comes again.
+                tracing::error!(consumer = %shared.name, "a panic outside of any handler: a message is left unsettled");
+                Ended::Settled { first: false }
+            });
+            Tried { key, source, ended }
+        });
     }
 
     fn key(&self, message: &OutboxMessage) -> Option<OrderingKey> {
@@ -161,7 +180,8 @@ impl<H: MessageHandler> Conductor<H> {
         }
         let (tries, suspect) = self.suspects.look(message.id(), attempt, source.as_ref());
         let key = self.key(&message);
-        let item = Item { message, receipt, source, tries, counted: false, suspect };
+        let care = if suspect { Care::Count } else { Care::None };
+        let item = Item { message, receipt, source, tries, counted: false, care };
         if let Some(key) = &key
             && let Some(due) = self.lanes.blocked_until(key)
             && self.lanes.blocked() >= self.most_blocked
@@ -222,8 +242,17 @@ impl<H: MessageHandler> Conductor<H> {
                     self.lanes.done(&key);
                 }
             }
+            (Ended::Alone(item), _) => self.for_alone.push_back(item),
             (Ended::Again(item, pause), Some(key)) if self.lanes.blocked() < self.most_blocked => {
                 self.lanes.again(&key, item, Instant::now() + pause);
+                while self.lanes.blocked() > self.most_blocked
+                    && let Some(newest) = self.lanes.pop_newest(&key)
+                {
+                    self.hand_back(newest, pause);
+                }
+            }
+            (Ended::Again(item, pause), None) if self.lanes.blocked() < self.most_blocked => {
+                self.lanes.later(item, Instant::now() + pause);
             }
             (Ended::Again(item, pause), key) => {
                 self.hand_back(item, pause);
@@ -239,7 +268,7 @@ impl<H: MessageHandler> Conductor<H> {
 
     fn hand_back(&mut self, item: Item, pause: Duration) {
         self.shared.counters.handed_back.add(1);
-        if !item.suspect {
+        if item.care == Care::None {
             self.suspects.hand_back(*item.message.id(), item.tries);
         }
         let shared = Arc::clone(&self.shared);
@@ -248,7 +277,8 @@ impl<H: MessageHandler> Conductor<H> {
 
     /// Tells the broker that what waits is still wanted.
     async fn keep_alive(&mut self) {
-        let extended = join_all(self.lanes.iter_mut().map(|item| item.receipt.extend()));
+        let waiting = self.lanes.iter_mut().chain(&mut self.for_alone);
+        let extended = join_all(waiting.map(|item| item.receipt.extend()));
         // Who is not told in time gives the message to somebody else, and the inbox knows what to do.
         let _ = timeout(EXTEND_LIMIT, extended).await;
     }
@@ -259,15 +289,22 @@ impl<H: MessageHandler> Conductor<H> {
         // leave would be filled with more, delivered for nothing.
         let ended = tokio::time::timeout_at(deadline, async {
             while let Some(tried) = self.tries.join_next().await {
-                if let Ok(Tried { ended: Ended::Again(item, pause), .. }) = tried {
-                    self.hand_back(item, pause);
+                match tried {
+                    // Its followers come again at once, too.
+                    Ok(Tried { ended: Ended::Again(item, _), key: Some(_), .. }) => {
+                        self.hand_back(item, Duration::ZERO);
+                    }
+                    Ok(Tried { ended: Ended::Again(item, pause), .. }) => self.hand_back(item, pause),
+                    Ok(Tried { ended: Ended::Alone(item), .. }) => self.for_alone.push_back(item),
+                    _ => {}
                 }
             }
             while self.settling.join_next().await.is_some() {}
         });
         let in_time = ended.await.is_ok();
         let unfinished = self.tries.len();
-        self.tries.shutdown().await;
+        // Not waited for: code that blocks can't be stopped.
+        self.tries.abort_all();
         self.shared.counters.running.set(0);
         self.shared.counters.waiting.set(0);
         // There is always a moment for what can be sent at once.

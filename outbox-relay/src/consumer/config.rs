@@ -16,7 +16,8 @@ pub struct ConsumerConfig {
     /// When a failed message is tried again, and when it goes to the dead letters. Default: up to 5 tries, after 5 s, 15 s,
     /// 1 min, 5 min. `max_unknown` does not matter here.
     pub retry: RetryPolicy,
-    /// How long one try may take, before its future is dropped and it counts as failed. Default 5 min.
+    /// How long one try may take, before its future is dropped and it counts as failed. Code that blocks can't be stopped: it
+    /// belongs into `spawn_blocking`. Default 5 min.
     pub handler_timeout: Duration,
     /// When a message is looked at again that another consumer was handling. Default 1 s.
     pub busy_pause: Duration,
@@ -38,11 +39,15 @@ pub struct ConsumerConfig {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Order {
-    /// Those with the same ordering key, in the order in which they are received; also while one of them waits for its
-    /// next try. The default.
+    /// Those with the same ordering key, in the order in which this consumer receives them; also while one of them waits
+    /// for its next try. The default.
+    ///
+    /// Where the members of a group share the messages and not the keys
+    /// ([`SubscriptionCapabilities::partitioned`] is false: all brokers but Kafka), two members may have messages of one
+    /// key at the same time. Order needs a group of one member there, or a group for each share of the keys.
     ///
     /// What waits like that is kept in memory, at most half of the subscription's prefetch, so that a few keys can't keep
-    /// out all others. What exceeds it is handed back to the broker, and its order with it.
+    /// out all others. What exceeds it is handed back to the broker, the newest first, and its order with it.
     #[default]
     PerKey,
     /// None.
@@ -60,6 +65,9 @@ pub enum OldMessages {
     /// They are handled, maybe a second time, and counted.
     Process,
 }
+
+/// No time is longer, but for the retention.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Default for ConsumerConfig {
     fn default() -> Self {
@@ -113,6 +121,16 @@ impl ConsumerConfig {
             if value.is_zero() {
                 return wrong(field, "0 s".to_owned(), "it must be longer than that".to_owned());
             }
+        }
+        let pauses = self.retry.schedule.iter().map(|pause| ("retry.schedule", *pause));
+        let times = [
+            ("handler_timeout", self.handler_timeout),
+            ("busy_pause", self.busy_pause),
+            ("purge_interval", self.purge_interval),
+            ("shutdown_timeout", self.shutdown_timeout),
+        ];
+        if let Some((field, value)) = pauses.chain(times).find(|(_, value)| *value > LONGEST) {
+            return wrong(field, format!("{value:?}"), "at most 7 days are allowed".to_owned());
         }
         if self.max_payload == 0 {
             return wrong("max_payload", "0".to_owned(), "at least 1 is needed".to_owned());

@@ -9,6 +9,8 @@ pub(super) struct Lanes<T> {
     turns: VecDeque<Turn<T>>,
     lanes: HashMap<OrderingKey, Lane<T>>,
     due: BTreeMap<(Instant, u64), OrderingKey>,
+    /// Items without a lane that wait for their time.
+    later: BTreeMap<(Instant, u64), T>,
     number: u64,
     waiting: usize,
     blocked: usize,
@@ -42,6 +44,7 @@ impl<T> Lanes<T> {
             turns: VecDeque::new(),
             lanes: HashMap::new(),
             due: BTreeMap::new(),
+            later: BTreeMap::new(),
             number: 0,
             waiting: 0,
             blocked: 0,
@@ -66,14 +69,6 @@ impl<T> Lanes<T> {
                 self.turns.push_back(Turn::Lane(key.clone()));
                 self.lanes.insert(key, Lane { items: VecDeque::from([item]), state: State::Ready });
             }
-        }
-    }
-
-    /// The item whose turn it is.
-    pub(super) fn peek(&self) -> Option<&T> {
-        match self.turns.front()? {
-            Turn::Single(item) => Some(item),
-            Turn::Lane(key) => self.lanes.get(key)?.items.front(),
         }
     }
 
@@ -104,6 +99,14 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// An item without a lane comes again at this time.
+    pub(super) fn later(&mut self, item: T, due: Instant) {
+        self.number += 1;
+        self.later.insert((due, self.number), item);
+        self.waiting += 1;
+        self.blocked += 1;
+    }
+
     /// The head of a lane comes again at this time, and nothing of its lane before it.
     pub(super) fn again(&mut self, key: &OrderingKey, item: T, due: Instant) {
         let Some(lane) = self.lanes.get_mut(key) else {
@@ -115,6 +118,20 @@ impl<T> Lanes<T> {
         self.due.insert((due, self.number), key.clone());
         self.waiting += 1;
         self.blocked += lane.items.len();
+    }
+
+    /// Takes the newest item of a lane, if it is not its head.
+    pub(super) fn pop_newest(&mut self, key: &OrderingKey) -> Option<T> {
+        let lane = self.lanes.get_mut(key)?;
+        if lane.items.len() < 2 {
+            return None;
+        }
+        let item = lane.items.pop_back()?;
+        self.waiting -= 1;
+        if let State::Blocked(..) = lane.state {
+            self.blocked -= 1;
+        }
+        Some(item)
     }
 
     /// Takes the items of a lane that is to give way: its head was just taken, and is not coming back.
@@ -132,18 +149,25 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Items in lanes that stand still.
+    /// Items that wait for a time, and those behind them.
     pub(super) const fn blocked(&self) -> usize {
         self.blocked
     }
 
-    /// When the next lane goes on.
+    /// When the next one of them goes on.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.keys().next().map(|(due, _)| *due)
+        let next = [self.due.keys().next(), self.later.keys().next()];
+        next.into_iter().flatten().map(|(due, _)| *due).min()
     }
 
-    /// Gives a turn to every lane whose time has come.
+    /// Gives a turn to every item and lane whose time has come.
     pub(super) fn wake(&mut self, now: Instant) {
+        while let Some(entry) = self.later.first_entry()
+            && entry.key().0 <= now
+        {
+            self.blocked -= 1;
+            self.turns.push_back(Turn::Single(entry.remove()));
+        }
         while let Some(entry) = self.due.first_entry()
             && entry.key().0 <= now
         {
@@ -167,7 +191,8 @@ impl<T> Lanes<T> {
             Turn::Single(item) => Some(item),
             Turn::Lane(_) => None,
         });
-        singles.chain(self.lanes.values_mut().flat_map(|lane| lane.items.iter_mut()))
+        let lanes = self.lanes.values_mut().flat_map(|lane| lane.items.iter_mut());
+        singles.chain(self.later.values_mut()).chain(lanes)
     }
 }
 
@@ -192,7 +217,6 @@ mod tests {
     #[test]
     fn a_key_has_one_turn_at_a_time() {
         let mut lanes = lanes(&[("a", 1), ("a", 2), ("b", 3), ("", 4)]);
-        assert_eq!(lanes.peek(), Some(&1));
         assert_eq!([lanes.pop(), lanes.pop(), lanes.pop(), lanes.pop()], [Some(1), Some(3), Some(4), None]);
         lanes.done(&key("a").unwrap());
         assert_eq!((lanes.waiting(), lanes.pop(), lanes.waiting()), (1, Some(2), 0));
@@ -236,12 +260,39 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_of_a_lane_give_way_first() {
+        let a = key("a").unwrap();
+        let mut lanes = lanes(&[("a", 1), ("a", 2), ("a", 3)]);
+        let head = lanes.pop().unwrap();
+        lanes.again(&a, head, Instant::now());
+        assert_eq!(
+            [lanes.pop_newest(&a), lanes.pop_newest(&a), lanes.pop_newest(&a)],
+            [Some(3), Some(2), None]
+        );
+        assert_eq!((lanes.blocked(), lanes.waiting()), (1, 1));
+        lanes.wake(Instant::now());
+        assert_eq!((lanes.pop(), lanes.blocked()), (Some(1), 0));
+    }
+
+    #[test]
+    fn an_item_without_a_lane_waits_by_itself() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut lanes = lanes(&[("", 1)]);
+        lanes.later(2, now + second);
+        assert_eq!((lanes.blocked(), lanes.waiting(), lanes.next_due()), (1, 2, Some(now + second)));
+        assert_eq!((lanes.pop(), lanes.pop()), (Some(1), None));
+        lanes.wake(now + second);
+        assert_eq!((lanes.pop(), lanes.blocked(), lanes.waiting(), lanes.next_due()), (Some(2), 0, 0, None));
+    }
+
+    #[test]
     fn all_that_waits_is_there_once() {
         let mut lanes = lanes(&[("a", 1), ("a", 2), ("", 3), ("b", 4)]);
         let head = lanes.pop().unwrap();
         lanes.again(&key("a").unwrap(), head, Instant::now());
+        lanes.later(5, Instant::now());
         let mut all: Vec<u32> = lanes.iter_mut().map(|item| *item).collect();
         all.sort_unstable();
-        assert_eq!(all, [1, 2, 3, 4]);
+        assert_eq!(all, [1, 2, 3, 4, 5]);
     }
 }

@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod handle;
 mod lanes;
+mod report;
 mod retention;
 mod router;
 mod stats;
@@ -26,6 +27,7 @@ pub use stats::ConsumerStats;
 
 use conductor::Conductor;
 use handle::Command;
+use report::Reporter;
 use stats::Counters;
 use work::Shared;
 
@@ -110,6 +112,7 @@ impl<H: MessageHandler> Consumer<H> {
             tracing::warn!(consumer = %self.name, "{warning}");
         }
         let shared = Arc::new(Shared {
+            label: report::label(&self.name),
             name: self.name,
             handler: self.handler,
             config: self.config,
@@ -120,12 +123,20 @@ impl<H: MessageHandler> Consumer<H> {
         let (sender, command) = watch::channel(Command::Run);
         let trouble = handle::Trouble::default();
         let conductor = Conductor::new(Arc::clone(&shared), self.subscription, command, Arc::clone(&trouble));
-        let purging = Arc::clone(&shared);
+        let beside = Arc::clone(&shared);
         let running = tokio::spawn(async move {
-            tokio::select! {
+            let mut reporter = Reporter::new(&beside.name);
+            let purging = tokio::spawn(purge(Arc::clone(&beside)));
+            let ended = tokio::select! {
                 ended = conductor.run() => ended,
-                () = purge(purging) => unreachable!("it goes on for ever"),
+                never = reporter.run(&beside.counters) => match never {},
+            };
+            purging.abort();
+            reporter.tell(beside.counters.snapshot());
+            if let Err(error) = &ended {
+                tracing::error!(consumer = %beside.name, "the consumer has ended: {error}");
             }
+            ended
         });
         let stats = Arc::new(move || shared.counters.snapshot());
         Ok(ConsumerHandle::new(sender, stats, trouble, running))
@@ -137,7 +148,8 @@ async fn purge<H: MessageHandler>(shared: Arc<Shared<H>>) {
         return std::future::pending().await;
     };
     let (retention, interval) = (shared.config.inbox_retention, shared.config.purge_interval);
-    retention::keep_purging(inbox, retention, interval, |count| shared.counters.purged.add(count)).await;
+    let purged = |count| shared.counters.purged.add(count);
+    retention::keep_purging(inbox, &shared.name, retention, interval, purged).await;
 }
 
 impl<H> fmt::Debug for Consumer<H> {

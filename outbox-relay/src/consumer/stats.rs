@@ -33,6 +33,8 @@ figures! {
     panicked,
     /// Tries that took too long.
     timed_out,
+    /// Failed tries after which the message is tried again.
+    retried,
     /// Messages that another consumer was handling.
     busy,
     /// Messages that wait because something is away that their handler, or the count of tries, needs.
@@ -45,8 +47,10 @@ figures! {
     undecodable,
     /// Messages older than what the inbox remembers, whatever became of them.
     too_old,
-    /// Messages that were handled alone, because an earlier try of theirs may have taken the process down.
+    /// Tries that were counted before they began, because an earlier one may have taken the process down.
     suspected,
+    /// Of these, tries that were made with nothing else under way, because an earlier one has not ended.
+    alone,
     /// Settlements that the broker may not know of: the message may come again.
     settle_errors,
     /// Failed attempts to receive.

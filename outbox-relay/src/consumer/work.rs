@@ -1,16 +1,19 @@
 use std::any::Any;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::metrics::SharedString;
 use futures_util::FutureExt;
 use outbox_core::{
     ConsumerName, DeliverySource, HandlerError, HandlerErrorKind, InboxAdmin, MessageHandler, OutboxMessage,
     Processed, Receipt, StoreError, SubscribeError,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::config::ConsumerConfig;
+use super::report;
 use super::stats::Counters;
 
 /// When something is looked at again that the count of tries could not be written for.
@@ -19,6 +22,8 @@ const COUNT_PAUSE: Duration = Duration::from_secs(1);
 /// What all tries share.
 pub(super) struct Shared<H> {
     pub(super) name: ConsumerName,
+    /// The name, for metrics.
+    pub(super) label: SharedString,
     pub(super) handler: H,
     pub(super) config: ConsumerConfig,
     pub(super) inbox: Option<Arc<dyn InboxAdmin>>,
@@ -36,11 +41,26 @@ pub(super) struct Item {
     pub(super) tries: u32,
     /// Whether tries were counted in the database.
     pub(super) counted: bool,
-    /// Whether an earlier try may have taken the process down. It is counted first, and handled alone.
-    pub(super) suspect: bool,
+    /// How carefully it is to be tried.
+    pub(super) care: Care,
+}
+
+/// How carefully something is to be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Care {
+    /// As anything else.
+    None,
+    /// An earlier try may have taken the process down: the try is counted before it begins.
+    Count,
+    /// An earlier try was counted and has not ended: it is counted, and is to be made with nothing else under way.
+    Alone,
 }
 
 /// How a try ended.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved twice for each try, which an allocation would not pay for"
+)]
 pub(super) enum Ended {
     /// It is settled, or as good as.
     Settled {
@@ -49,6 +69,19 @@ pub(super) enum Ended {
     },
     /// It is to come again after this pause.
     Again(Item, Duration),
+    /// It is to be tried alone.
+    Alone(Item),
+}
+
+/// No pause is longer, whoever asks for it: a clock has an end.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What counting a try has told.
+enum Counted {
+    /// How often it was tried.
+    Tries,
+    /// That there is nothing to try.
+    Handled,
 }
 
 /// What the handler made of it.
@@ -62,27 +95,38 @@ enum Verdict {
 impl<H: MessageHandler> Shared<H> {
     /// Handles a message once, and settles it, unless it is to come again.
     pub(super) async fn work(&self, mut item: Item) -> Ended {
-        let suspect = std::mem::take(&mut item.suspect);
-        if suspect {
-            self.counters.suspected.add(1);
+        let care = std::mem::replace(&mut item.care, Care::None);
+        if care != Care::None {
+            if care == Care::Count {
+                self.counters.suspected.add(1);
+            }
             match self.count(&mut item).await {
-                Ok(()) if item.tries > u32::from(self.config.retry.max_attempts) => {
+                Ok(Counted::Handled) => return self.was_handled(item).await,
+                Ok(Counted::Tries) if item.tries > u32::from(self.config.retry.max_attempts) => {
                     let tries = item.tries - 1;
-                    let reason = format!("given up after {tries} tries, the last of which ended the process");
+                    let reason = format!("given up after {tries} tries, the last of which did not end");
                     return self.give_up(item, &reason).await;
                 }
-                Ok(()) => {}
+                Ok(Counted::Tries) if care == Care::Count && item.counted && item.tries > 1 => {
+                    // One that was counted before has not come to an end. This one is counted again when it is its turn:
+                    // what waits beside the culprit must not be counted with it.
+                    self.retract(&mut item).await;
+                    item.care = Care::Alone;
+                    return Ended::Alone(item);
+                }
+                Ok(Counted::Tries) => {}
                 Err(error) => {
-                    item.suspect = true;
+                    item.care = care;
                     return self.can_not_count(item, &error);
                 }
             }
         }
-        let first = item.tries <= u32::from(suspect);
+        let counted = care != Care::None;
+        let first = item.tries <= u32::from(counted);
         match self.handle(&mut item).await {
             Verdict::Done(Processed::Busy) => {
                 self.counters.busy.add(1);
-                Ended::Again(item, self.config.busy_pause)
+                self.no_try(item, counted, self.config.busy_pause).await
             }
             Verdict::Done(done) => {
                 let counter = match done {
@@ -102,19 +146,24 @@ impl<H: MessageHandler> Shared<H> {
             Verdict::Unavailable(pause, reason) => {
                 self.counters.unavailable.add(1);
                 tracing::warn!(consumer = %self.name, message = %item.message.id(), "not handled now: {reason}");
-                Ended::Again(item, pause)
+                self.no_try(item, counted, pause).await
             }
             Verdict::Failed(reason) => {
                 self.counters.failed.add(1);
-                self.failed(item, suspect, &reason).await
+                self.failed(item, counted, &reason).await
             }
         }
     }
 
     async fn failed(&self, mut item: Item, counted: bool, reason: &str) -> Ended {
-        if !counted && let Err(error) = self.count(&mut item).await {
-            // Not the message's fault, and without a count it might be tried for ever: it waits until there is one.
-            return self.can_not_count(item, &error);
+        if !counted {
+            match self.count(&mut item).await {
+                Ok(Counted::Tries) => {}
+                // Its commit was not answered, and has been carried out.
+                Ok(Counted::Handled) => return self.was_handled(item).await,
+                // Not the message's fault, and without a count it might be tried for ever: it waits until there is one.
+                Err(error) => return self.can_not_count(item, &error),
+            }
         }
         let most = self.config.retry.max_attempts;
         if item.tries >= u32::from(most) {
@@ -127,17 +176,48 @@ impl<H: MessageHandler> Shared<H> {
             consumer = %self.name, message = %item.message.id(), topic = %item.message.topic(),
             "try {tries} of {most} failed, again in {pause:?}: {reason}"
         );
+        self.counters.retried.add(1);
         Ended::Again(item, pause)
     }
 
+    /// What was counted before it began, and was no try after all.
+    async fn no_try(&self, mut item: Item, counted: bool, pause: Duration) -> Ended {
+        if counted {
+            self.retract(&mut item).await;
+        }
+        Ended::Again(item, pause.min(LONGEST_PAUSE))
+    }
+
+    async fn retract(&self, item: &mut Item) {
+        item.tries = item.tries.saturating_sub(1);
+        if let Some(inbox) = &self.inbox
+            && let Err(error) = inbox.retract_attempt(&self.name, item.message.id()).await
+        {
+            tracing::warn!(consumer = %self.name, message = %item.message.id(), "a try too many is counted: {error}");
+        }
+    }
+
+    /// The inbox remembers it.
+    async fn was_handled(&self, item: Item) -> Ended {
+        self.counters.duplicates.add(1);
+        self.acknowledge(item).await;
+        Ended::Settled { first: false }
+    }
+
     /// Counts one more try, in the database if there is an inbox.
-    async fn count(&self, item: &mut Item) -> Result<(), StoreError> {
-        item.tries = match &self.inbox {
-            Some(inbox) => inbox.count_attempt(&self.name, item.message.id()).await?,
-            None => item.tries.saturating_add(1),
+    async fn count(&self, item: &mut Item) -> Result<Counted, StoreError> {
+        let Some(inbox) = &self.inbox else {
+            item.tries = item.tries.saturating_add(1);
+            return Ok(Counted::Tries);
         };
-        item.counted = self.inbox.is_some();
-        Ok(())
+        item.counted = true;
+        match inbox.count_attempt(&self.name, item.message.id()).await? {
+            Some(tries) => {
+                item.tries = tries;
+                Ok(Counted::Tries)
+            }
+            None => Ok(Counted::Handled),
+        }
     }
 
     fn can_not_count(&self, item: Item, error: &StoreError) -> Ended {
@@ -149,8 +229,19 @@ impl<H: MessageHandler> Shared<H> {
     async fn handle(&self, item: &mut Item) -> Verdict {
         let Item { message, receipt, .. } = item;
         let limit = self.config.handler_timeout;
-        // The handler may panic before it has returned a future.
-        let handled = AssertUnwindSafe(async { self.handler.handle(message).await }).catch_unwind();
+        // All of it may panic: the handler before it has returned a future, the future when it is dropped, its error when it
+        // is asked for its text.
+        let handled = async {
+            match timeout(limit, self.handler.handle(message)).await {
+                Ok(Ok(done)) => Verdict::Done(done),
+                Ok(Err(error)) => verdict(&error),
+                Err(_) => {
+                    self.counters.timed_out.add(1);
+                    Verdict::Failed(format!("the handler took longer than {limit:?}"))
+                }
+            }
+        };
+        let handled = AssertUnwindSafe(handled).catch_unwind();
         let alive = async {
             match self.keep_alive {
                 Some(period) => loop {
@@ -160,25 +251,19 @@ impl<H: MessageHandler> Shared<H> {
                         tracing::debug!(consumer = %self.name, "the broker was not told about ongoing work: {error}");
                     }
                 },
-                None => std::future::pending().await,
+                None => std::future::pending::<Infallible>().await,
             }
         };
+        let started = Instant::now();
         let result = tokio::select! {
-            result = timeout(limit, handled) => result,
-            () = alive => unreachable!("it goes on for ever"),
+            result = handled => result,
+            never = alive => match never {},
         };
-        match result {
-            Ok(Ok(Ok(done))) => Verdict::Done(done),
-            Ok(Ok(Err(error))) => verdict(&error),
-            Ok(Err(panic)) => {
-                self.counters.panicked.add(1);
-                Verdict::Failed(format!("the handler panicked: {}", text_of(&*panic)))
-            }
-            Err(_) => {
-                self.counters.timed_out.add(1);
-                Verdict::Failed(format!("the handler took longer than {limit:?}"))
-            }
-        }
+        report::handled(&self.label, started.elapsed());
+        result.unwrap_or_else(|panic| {
+            self.counters.panicked.add(1);
+            Verdict::Failed(format!("the handler panicked: {}", text_of(&*panic)))
+        })
     }
 
     async fn acknowledge(&self, item: Item) {

@@ -138,7 +138,7 @@ CREATE TABLE IF NOT EXISTS {inbox_messages} (
     message_id BINARY(16) NOT NULL,
     processed_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
     PRIMARY KEY (consumer, message_id),
-    KEY processed_at (processed_at)
+    KEY processed_at (consumer, processed_at)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
 
 -- What consumers have tried in vain, where nobody else counts.
@@ -148,5 +148,5 @@ CREATE TABLE IF NOT EXISTS {inbox_attempts} (
     attempts INT NOT NULL CHECK (attempts >= 1),
     last_attempt_at DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
     PRIMARY KEY (consumer, message_id),
-    KEY last_attempt_at (last_attempt_at)
+    KEY last_attempt_at (consumer, last_attempt_at)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;

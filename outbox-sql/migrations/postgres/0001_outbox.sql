@@ -147,7 +147,7 @@ CREATE TABLE {inbox_messages} (
     processed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (consumer, message_id)
 );
-CREATE INDEX ON {inbox_messages} (processed_at);
+CREATE INDEX ON {inbox_messages} (consumer, processed_at);
 
 -- What consumers have tried in vain, where nobody else counts.
 CREATE TABLE {inbox_attempts} (
@@ -157,4 +157,4 @@ CREATE TABLE {inbox_attempts} (
     last_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (consumer, message_id)
 );
-CREATE INDEX ON {inbox_attempts} (last_attempt_at);
+CREATE INDEX ON {inbox_attempts} (consumer, last_attempt_at);

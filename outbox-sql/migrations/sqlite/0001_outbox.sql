@@ -135,7 +135,7 @@ CREATE TABLE {inbox_messages} (
     processed_at INTEGER NOT NULL DEFAULT (CAST(ROUND((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)),
     PRIMARY KEY (consumer, message_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX {index:inbox_messages:processed_at} ON {inbox_messages} (processed_at);
+CREATE INDEX {index:inbox_messages:processed_at} ON {inbox_messages} (consumer, processed_at);
 
 -- What consumers have tried in vain, where nobody else counts.
 CREATE TABLE {inbox_attempts} (
@@ -145,4 +145,4 @@ CREATE TABLE {inbox_attempts} (
     last_attempt_at INTEGER NOT NULL DEFAULT (CAST(ROUND((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)),
     PRIMARY KEY (consumer, message_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX {index:inbox_attempts:last_attempt_at} ON {inbox_attempts} (last_attempt_at);
+CREATE INDEX {index:inbox_attempts:last_attempt_at} ON {inbox_attempts} (consumer, last_attempt_at);

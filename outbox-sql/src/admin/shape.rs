@@ -166,7 +166,7 @@ pub(super) const SHAPES: [Shape; 9] = [
             ("message_id", Type::Id, Null::No),
             ("processed_at", Type::Time, Null::No),
         ],
-        indexes: &["consumer,message_id", "processed_at"],
+        indexes: &["consumer,message_id", "consumer,processed_at"],
     },
     Shape {
         table: Table::InboxAttempts,
@@ -176,7 +176,7 @@ pub(super) const SHAPES: [Shape; 9] = [
             ("attempts", Type::Number, Null::No),
             ("last_attempt_at", Type::Time, Null::No),
         ],
-        indexes: &["consumer,message_id", "last_attempt_at"],
+        indexes: &["consumer,message_id", "consumer,last_attempt_at"],
     },
 ];
 

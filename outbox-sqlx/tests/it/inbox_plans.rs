@@ -4,9 +4,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use outbox_core::InboxAdmin;
 #[cfg(feature = "postgres")]
-use outbox_core::{ConsumerName, MessageId};
+use outbox_core::MessageId;
+use outbox_core::{ConsumerName, InboxAdmin};
 use outbox_sql::Statement;
 #[cfg(feature = "postgres")]
 use outbox_sql::{InboxExecutor, InboxStatements, TableNames};
@@ -41,7 +41,8 @@ pub(crate) async fn fill<DB: TestDatabase>(fixture: &Fixture<DB>, doublings: u32
 /// The purge of messages and that of tries.
 pub(crate) async fn purge<DB: TestDatabase>() -> Vec<Statement<'static>> {
     let (store, written) = recorded::<DB>();
-    store.purge_inbox(Duration::from_secs(600), 100).await.unwrap();
+    let consumer = ConsumerName::new("billing").unwrap();
+    store.purge_inbox(&consumer, Duration::from_secs(600), 100).await.unwrap();
     let written = std::mem::take(&mut *written.lock().unwrap());
     assert_eq!(written.len(), 2);
     written

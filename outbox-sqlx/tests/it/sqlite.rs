@@ -74,7 +74,7 @@ fn a_purge_walks_the_index_of_the_time() {
     case(|fixture| async move {
         inbox_plans::fill(&fixture, 12, "randomblob(16)", "1").await;
         for (statement, index) in
-            inbox_plans::purge::<Sqlite>().await.iter().zip(["processed_at<?", "last_attempt_at<?"])
+            inbox_plans::purge::<Sqlite>().await.iter().zip(["consumer=? AND processed_at<?", "consumer=? AND last_attempt_at<?"])
         {
             let plan = explain::plan(&fixture, "EXPLAIN QUERY PLAN ", statement).await;
             assert!(plan.contains(index), "{plan}");

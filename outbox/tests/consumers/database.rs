@@ -63,6 +63,11 @@ impl Database {
         usize::try_from(count.bind(worker).fetch_one(&self.pool).await.unwrap()).unwrap()
     }
 
+    /// How many processes had effects.
+    pub(crate) async fn workers(&self) -> usize {
+        self.number("SELECT count(DISTINCT worker) FROM effects").await
+    }
+
     /// How often a handler was called for an order.
     pub(crate) async fn calls(&self, number: i32) -> usize {
         let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM calls WHERE number = $1");

@@ -37,7 +37,7 @@ async fn a_culprit_is_given_up_alone(world: World) {
     let died = crash_loop(&world, |stats| stats.dead == 1).await;
     // Once with the others, and then by itself, counted.
     assert_eq!(died, if world.log { 5 } else { 6 });
-    let expected = "given up after 5 tries, the last of which ended the process";
+    let expected = "given up after 5 tries, the last of which did not end";
     assert_eq!(world.reasons(), [("kills/x".to_owned(), expected.to_owned())]);
     let last = world.start();
     let all = |seen: &super::harness::Seen| seen.done().len() == 100;
@@ -63,6 +63,27 @@ async fn a_message_that_takes_the_process_down_is_given_up_alone() {
 #[tokio::test(start_paused = true)]
 async fn also_where_the_broker_does_not_count() {
     a_culprit_is_given_up_alone(World::log()).await;
+}
+
+/// What an orderly end hands over is looked at with care, and that costs no more than a count.
+#[tokio::test(start_paused = true)]
+async fn what_is_handed_over_is_handled_at_once() {
+    let world = World::default();
+    let first = world.start_with(|config| config.concurrency = 1);
+    let mut payloads = vec!["waits/0".to_owned()];
+    payloads.extend((1..=40).map(|n| format!("waits/{n}@k{n}")));
+    world.publish(&payloads.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    until(&first, |stats| stats.received == 41).await;
+    first.abort();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let next = world.start_with(|config| config.concurrency = 16);
+    let running = |seen: &super::harness::Seen| seen.most_running.load(std::sync::atomic::Ordering::Relaxed);
+    world.seen.until(|seen| running(seen) == 16).await;
+    world.seen.open();
+    until(&next, |stats| stats.applied == 41).await;
+    let stats = next.shutdown().await.unwrap();
+    assert_eq!((stats.suspected, stats.alone, stats.dead), (41, 0, 0));
+    assert_eq!(world.counts.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -145,12 +145,22 @@ impl Counts {
 
 #[async_trait]
 impl InboxAdmin for Counts {
-    async fn count_attempt(&self, _: &ConsumerName, id: &MessageId) -> Result<u32, StoreError> {
+    async fn count_attempt(&self, _: &ConsumerName, id: &MessageId) -> Result<Option<u32>, StoreError> {
         self.there()?;
         let mut tries = self.tries.lock().unwrap();
         let count = tries.entry(*id).or_default();
         *count += 1;
-        Ok(*count)
+        Ok(Some(*count))
+    }
+
+    async fn retract_attempt(&self, _: &ConsumerName, id: &MessageId) -> Result<(), StoreError> {
+        self.there()?;
+        let mut tries = self.tries.lock().unwrap();
+        if let Some(count) = tries.get_mut(id) {
+            *count -= 1;
+        }
+        tries.retain(|_, count| *count > 0);
+        Ok(())
     }
 
     async fn forget_attempts(&self, _: &ConsumerName, id: &MessageId) -> Result<(), StoreError> {
@@ -159,7 +169,7 @@ impl InboxAdmin for Counts {
         Ok(())
     }
 
-    async fn purge_inbox(&self, _: Duration, limit: u32) -> Result<u64, StoreError> {
+    async fn purge_inbox(&self, _: &ConsumerName, _: Duration, limit: u32) -> Result<u64, StoreError> {
         // A full page, and then the rest.
         let page = self.purges.fetch_add(1, Ordering::Relaxed) % 2;
         Ok(if page == 0 { limit.into() } else { 7 })
@@ -180,9 +190,12 @@ impl World {
     }
 
     pub(super) fn consumer(&self) -> Consumer<impl MessageHandler> {
+        self.consumer_of(self.subscription())
+    }
+
+    pub(super) fn consumer_of(&self, subscription: Box<dyn Subscription>) -> Consumer<impl MessageHandler> {
         let name = ConsumerName::new(GROUP).unwrap();
-        Consumer::new(name, self.subscription(), handler(Arc::clone(&self.seen), obey))
-            .inbox(self.counts.clone())
+        Consumer::new(name, subscription, handler(Arc::clone(&self.seen), obey)).inbox(self.counts.clone())
     }
 
     pub(super) fn start(&self) -> ConsumerHandle {

@@ -65,6 +65,42 @@ async fn keys_that_wait_do_not_keep_out_all_others() {
     assert_eq!(stats.dead, 0);
 }
 
+/// Its followers were received before it failed.
+#[tokio::test(start_paused = true)]
+async fn one_key_does_not_keep_out_all_others() {
+    let world = World { prefetch: Some(8), ..World::default() };
+    let consumer = world.start_with(|config| {
+        config.concurrency = 2;
+        config.retry.schedule = vec![Duration::from_secs(3_600)];
+    });
+    let mut payloads = vec!["fails 1/a0@a".to_owned()];
+    payloads.extend((1..=11).map(|n| format!("ok/a{n}@a")));
+    payloads.push("ok/other".to_owned());
+    world.publish(&payloads.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let soon = tokio::time::timeout(Duration::from_secs(60), until(&consumer, |stats| stats.applied == 1));
+    soon.await.expect("another key does not wait for an hour");
+    assert_eq!(world.seen.done(), ["ok/other"]);
+    until(&consumer, |stats| stats.applied == 13).await;
+    let done = world.seen.done();
+    assert_eq!(of_key(&done, "/a")[..4], ["fails 1/a0", "ok/a1", "ok/a2", "ok/a3"], "those that were kept");
+    drop(consumer);
+}
+
+/// The next consumer begins where this one ended.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_keeps_the_order_of_a_key_that_waits() {
+    let world = World::default();
+    let consumer = world.start_with(|config| config.concurrency = 1);
+    world.publish(&["fails 1/a1@a", "ok/a2@a", "waits/b@b"]).await;
+    world.seen.until(|seen| seen.begun().iter().any(|begun| begun == "waits/b")).await;
+    let (ended, ()) = tokio::join!(consumer.shutdown(), async { world.seen.open() });
+    ended.unwrap();
+    let next = world.start();
+    until(&next, |stats| stats.applied == 2).await;
+    assert_eq!(of_key(&world.seen.done(), "/a"), ["fails 1/a1", "ok/a2"]);
+    drop(next);
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_order_keys_do_not_matter() {
     let world = World::default();

@@ -63,12 +63,31 @@ async fn tries_are_remembered_over_a_restart() {
     let mut tries = 0;
     let first = world.start();
     world.publish(&["fails 99"]).await;
-    until(&first, |stats| stats.handed_back == 1).await;
+    until(&first, |stats| stats.retried == 1).await;
     tries += first.shutdown().await.unwrap().failed;
     let second = world.start();
     until(&second, |stats| stats.dead == 1).await;
     tries += second.shutdown().await.unwrap().failed;
     assert_eq!(tries, 5);
+}
+
+/// However often the process is restarted meanwhile.
+#[tokio::test(start_paused = true)]
+async fn an_outage_uses_no_try_over_restarts() {
+    for log in [false, true] {
+        let world = World { log, ..World::default() };
+        drop(world.subscription());
+        world.publish(&["away 20", "busy 20", "away 20/k@k"]).await;
+        for restart in 0..8 {
+            let consumer = world.start();
+            world.seen.until(|seen| seen.begun().len() >= 3 * (restart + 1)).await;
+            consumer.shutdown().await.unwrap();
+        }
+        let last = world.start();
+        until(&last, |stats| stats.applied == 3).await;
+        assert_eq!(last.shutdown().await.unwrap().dead, 0);
+        assert_eq!((world.reasons(), world.counts.len()), (Vec::new(), 0));
+    }
 }
 
 #[tokio::test(start_paused = true)]
