@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use outbox::relay::RelayError;
-use outbox::{ConfigError, ConnectError, StoreError, StoreErrorKind};
+use outbox::{ConfigError, ConnectError, MessageError, StoreError, StoreErrorKind};
 
 /// 2 for what whoever called this has to change, 1 for what may be better next time.
 pub(crate) fn exit_code(error: &Error) -> ExitCode {
@@ -11,7 +11,11 @@ pub(crate) fn exit_code(error: &Error) -> ExitCode {
         (Some(RelayError::Config(_)), _) => true,
         (Some(RelayError::Store(error)), _) | (_, Some(ConnectError::Store(error))) => is_callers(error),
         (None, Some(_)) => true,
-        _ => error.is::<ConfigError>() || error.downcast_ref().is_some_and(is_callers),
+        _ => {
+            error.is::<ConfigError>()
+                || error.is::<MessageError>()
+                || error.downcast_ref().is_some_and(is_callers)
+        }
     };
     ExitCode::from(if callers { 2 } else { 1 })
 }

@@ -8,6 +8,7 @@ mod bad_input;
 mod configuration;
 mod dead;
 mod doctor;
+mod inbox;
 mod observe;
 mod relay;
 mod schema;

@@ -57,10 +57,6 @@ pub(super) enum Care {
 }
 
 /// How a try ended.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is moved twice for each try, which an allocation would not pay for"
-)]
 pub(super) enum Ended {
     /// It is settled, or as good as.
     Settled {

@@ -5,7 +5,7 @@ use outbox_core::{ConsumerName, InboxAdmin, MessageId, StoreError, StoreErrorKin
 
 use super::Admin;
 use crate::vocabulary::microseconds;
-use crate::{Dialect, Driver, Row, Session, SqlStore, Step, Table, Value};
+use crate::{Dialect, Driver, Session, SqlStore, Step, Table, Value};
 
 impl Admin<'_> {
     async fn count_attempt(

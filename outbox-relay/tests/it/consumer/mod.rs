@@ -1,6 +1,7 @@
 mod crashes;
 mod harness;
 mod lifecycle;
+mod metrics;
 mod order;
 mod outcomes;
 mod refusals;
