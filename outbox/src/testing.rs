@@ -142,7 +142,6 @@ impl TestConsumer {
     }
 
     /// The consumer itself: its figures, pauses.
-    #[must_use]
     pub const fn consumer(&self) -> &ConsumerHandle {
         &self.consumer
     }

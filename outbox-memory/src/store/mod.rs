@@ -1,6 +1,7 @@
 mod admin;
 mod contract;
 mod faults;
+mod inbox;
 mod leases;
 mod operator;
 mod reads;

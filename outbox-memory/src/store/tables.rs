@@ -1,10 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use outbox_core::{
-    Epoch, Headers, Limits, MessageId, OperatorAction, OrderingKey, OutboxMessage, RelayId, Scope, Seq,
-    ShardId, StoredParts,
+    ConsumerName, Epoch, Headers, Limits, MessageId, OperatorAction, OrderingKey, OutboxMessage, RelayId,
+    Scope, Seq, ShardId, StoredParts,
 };
 
+use super::inbox::Tries;
 use crate::clock::{Micros, system_time};
 
 /// All tables. Each part of the contract is a file beside this one that reads and changes it under one lock.
@@ -23,6 +24,8 @@ pub(crate) struct Tables {
     pub(crate) requests: Vec<(MessageId, OperatorAction)>,
     pub(crate) shards: Vec<Shard>,
     pub(crate) relays: BTreeMap<RelayId, Relay>,
+    /// What consumers have tried.
+    pub(super) tries: HashMap<(ConsumerName, MessageId), Tries>,
 }
 
 /// What is the same in whichever table a message is.
@@ -83,6 +86,7 @@ impl Tables {
             requests: Vec::new(),
             shards: vec![Shard::default(); usize::from(shard_count)],
             relays: BTreeMap::new(),
+            tries: HashMap::new(),
         }
     }
 

@@ -10,3 +10,4 @@ mod store_script;
 mod subscription;
 mod transport;
 mod transport_script;
+mod tries;
