@@ -6,7 +6,8 @@
 //! * **Several relays** share the shards by leases in the database. A relay that lost its lease can't settle anything.
 //! * **An outage is not a failure.** While a broker is away nothing is tried, deferred or given up.
 //!
-//! See [`Relay`] to start one, and [`RelayConfig`] for every setting.
+//! See [`Relay`] to start one, and [`RelayConfig`] for every setting. [`Publisher`] is for messages that belong to no
+//! transaction: it stores them, or publishes them at once.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod handle;
 pub mod metrics;
 mod monitor;
 mod policy;
+mod publisher;
 mod relay;
 mod stats;
 pub mod trace;
@@ -41,6 +43,10 @@ pub use handle::RelayHandle;
 pub use health::Trouble;
 pub use monitor::{DestinationStatus, LeaseStatus, RelayMonitor, RelayStatus};
 pub use policy::{OnDead, RetryPolicy, TopicPolicies};
+pub use publisher::{
+    MessageSink, PublishPath, Publisher, PublisherBuilder, PublisherConfig, PublisherConfigError,
+    PublisherError, PublisherStats, SinkError, StatefulSink, sink,
+};
 pub use relay::Relay;
 pub use stats::RelayStats;
 pub use waker::Waker;

@@ -15,6 +15,7 @@ mod ledger;
 mod metrics;
 mod monitor;
 mod policies;
+mod publisher;
 mod simulation;
 #[cfg(feature = "opentelemetry")]
 mod spans;

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use outbox_core::Transport;
-use outbox_relay::Relay;
+use outbox_relay::{MessageSink, Publisher, Relay};
 use outbox_sql::TableNames;
 
-use super::Config;
+use super::{Config, DeliveryMode};
 use crate::{ConnectError, Store, connect_store_with_names, connect_transport};
 
 impl Config {
@@ -64,11 +64,70 @@ impl Config {
     pub async fn relay(&self) -> Result<Relay, ConnectError> {
         let store = self.connect_store().await?;
         let transport = self.connect_transport().await?;
-        let mut relay = Relay::shared(store, transport).config(self.relay.clone());
+        let mut relay = Relay::shared(store, transport);
         for route in &self.routes {
             let transport = connect_transport(&route.url).await?;
             relay = relay.route(&route.name, route.topics.iter().cloned(), transport);
         }
+        self.equipped(relay)
+    }
+
+    /// Publishes messages that belong to no transaction, the way that `mode` says. `sink` writes to the outbox of this
+    /// configuration, and is not used where there is none. Nothing else of the code depends on the mode.
+    ///
+    /// [`Publisher::wakes`] tells it whom to wake when something was stored.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] if a URL that the mode needs is missing or wrong, or a time-out is shorter than that of a
+    /// transport's client; never because of the database or the broker.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn publisher(&self, sink: impl MessageSink) -> Result<Publisher, ConnectError> {
+        let mut publisher = match self.mode {
+            DeliveryMode::Transactional => Publisher::transactional(sink),
+            DeliveryMode::DirectFirst => {
+                let outbox = self.connect_store().await?;
+                Publisher::direct_first(self.connect_transport().await?, sink, outbox)
+            }
+            DeliveryMode::Direct => Publisher::direct(self.connect_transport().await?),
+        };
+        if self.mode != DeliveryMode::Transactional {
+            for route in &self.routes {
+                let transport = connect_transport(&route.url).await?;
+                publisher = publisher.route(&route.name, route.topics.iter().cloned(), transport);
+            }
+        }
+        let publisher = publisher.configure(|config| {
+            config.publish_timeout = self.relay.publish_timeout;
+            config.breaker_first = self.relay.breaker_first;
+            config.breaker_longest = self.relay.breaker_longest;
+        });
+        publisher.build().map_err(|error| ConnectError::Transport(error.into()))
+    }
+
+    /// [`Config::relay`] beside a publisher of the same process: it uses the publisher's connections to the brokers,
+    /// where there are any. Call `publisher.wakes(…)` with the waker of what this starts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::relay`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes.
+    pub async fn relay_beside(&self, publisher: &Publisher) -> Result<Relay, ConnectError> {
+        match publisher.relay() {
+            Some(relay) => self.equipped(relay),
+            None => self.relay().await,
+        }
+    }
+
+    /// With the settings of this configuration, and listening for hints.
+    fn equipped(&self, relay: Relay) -> Result<Relay, ConnectError> {
+        let mut relay = relay.config(self.relay.clone());
         if let (Some(url), Some(service)) = (&self.wakeups.redis_url, &self.wakeups.service) {
             relay = woken_by_redis(relay, url, service)?;
         }

@@ -2,6 +2,7 @@ mod documentation;
 mod errors;
 mod order;
 mod profiles;
+mod publisher;
 mod relay;
 mod round_trip;
 mod routes;
