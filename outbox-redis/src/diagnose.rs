@@ -1,4 +1,5 @@
 use outbox_core::{Finding, Topic};
+use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamInfoGroup, StreamInfoGroupsReply};
 
@@ -66,6 +67,7 @@ async fn key(client: &mut MultiplexedConnection, config: &RedisConfig, topic: &T
     let wanted = config.mode.as_str();
     let found: Result<String, _> = redis::cmd("TYPE").arg(&key).query_async(client).await;
     match found.as_deref() {
+        Ok("none" | "list") if config.mode == RedisMode::List => queue(client, &key, subject).await,
         Ok("none") => Finding::warning(
             subject,
             format!("the {wanted} {key:?} does not exist: nobody has read from it or written to it yet"),
@@ -79,6 +81,36 @@ async fn key(client: &mut MultiplexedConnection, config: &RedisConfig, topic: &T
         ),
         Err(error) => Finding::warning(subject, error.to_string(), "grant this user the key"),
     }
+}
+
+/// A list that was emptied is gone, so what tells is who takes from it: consumers say that they live.
+async fn queue(client: &mut MultiplexedConnection, key: &str, subject: String) -> Finding {
+    match depth(client, key).await {
+        Ok((waiting, 0)) => Finding::warning(
+            subject,
+            format!("{waiting} elements wait in the list {key:?}, and no consumer takes from it"),
+            "start one, or compare the name with that of the consumer; one that takes from the list with another client is \
+             not seen here",
+        ),
+        Ok((waiting, consumers)) => Finding::ok(
+            subject,
+            format!("{waiting} elements wait in the list {key:?}, and {consumers} consumers take from it"),
+        ),
+        Err(error) => Finding::warning(
+            subject,
+            format!("who takes from the list {key:?} is not known: {error}"),
+            format!("grant this user LLEN on {key} and ZCOUNT on {key}:members"),
+        ),
+    }
+}
+
+/// How many elements wait, and how many members have given a sign of life that is not over, by the server's clock.
+async fn depth(client: &mut MultiplexedConnection, key: &str) -> RedisResult<(u64, u64)> {
+    let waiting = redis::cmd("LLEN").arg(key).query_async(client).await?;
+    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(client).await?;
+    let (members, now) = (format!("{key}:members"), seconds * 1_000 + micros / 1_000);
+    let consumers = redis::cmd("ZCOUNT").arg(members).arg(now).arg("+inf").query_async(client).await?;
+    Ok((waiting, consumers))
 }
 
 /// Who reads a stream, and how far each is. Nothing if there is none, or if this user may not ask.
