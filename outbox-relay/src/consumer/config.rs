@@ -47,7 +47,8 @@ pub enum Order {
     /// key at the same time. Order needs a group of one member there, or a group for each share of the keys.
     ///
     /// What waits like that is kept in memory, at most half of the subscription's prefetch, so that a few keys can't keep
-    /// out all others. What exceeds it is handed back to the broker, the newest first, and its order with it.
+    /// out all others. What exceeds it is handed back to the broker, the newest first, and its order with it. RabbitMQ knows
+    /// no delay: there what is handed back also takes room until its time has come.
     #[default]
     PerKey,
     /// None.
@@ -55,6 +56,10 @@ pub enum Order {
 }
 
 /// What becomes of messages that are older than what the inbox remembers.
+///
+/// The age is that of the row in the outbox, where the broker carries its time, or else that of a UUIDv7. So a message that
+/// was delayed, or lay in the outbox or its dead letters, for longer than the retention is old when it comes for the first
+/// time. Choose a retention that is longer than that, or [`OldMessages::Process`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

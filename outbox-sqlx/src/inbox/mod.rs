@@ -33,6 +33,9 @@ impl<DB: Backend> SqlxInbox<DB> {
     /// The inbox of this consumer in the table with the default name. Messages that its transactions take along go to the
     /// outbox with the default name.
     ///
+    /// Whoever uses the same name in the same table is the same consumer: what one has handled, the other takes for a
+    /// duplicate.
+    ///
     /// # Errors
     ///
     /// [`MessageError`] if the name is empty, longer than 255 bytes or has control characters.

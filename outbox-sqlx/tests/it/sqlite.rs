@@ -73,8 +73,10 @@ fn a_claim_walks_the_primary_key() {
 fn a_purge_walks_the_index_of_the_time() {
     case(|fixture| async move {
         inbox_plans::fill(&fixture, 12, "randomblob(16)", "1").await;
-        for (statement, index) in
-            inbox_plans::purge::<Sqlite>().await.iter().zip(["consumer=? AND processed_at<?", "consumer=? AND last_attempt_at<?"])
+        for (statement, index) in inbox_plans::purge::<Sqlite>()
+            .await
+            .iter()
+            .zip(["consumer=? AND processed_at<?", "consumer=? AND last_attempt_at<?"])
         {
             let plan = explain::plan(&fixture, "EXPLAIN QUERY PLAN ", statement).await;
             assert!(plan.contains(index), "{plan}");

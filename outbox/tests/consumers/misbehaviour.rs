@@ -61,7 +61,7 @@ async fn what_can_not_be_handled_is_given_up_and_holds_nobody_up(world: &World) 
         BTreeMap::from([
             (FAILS, "given up after 5 tries: the printer is on fire".to_owned()),
             (PANICS, "given up after 5 tries: the handler panicked: out of ink".to_owned()),
-            (ABORTS, "given up after 5 tries, the last of which ended the process".to_owned()),
+            (ABORTS, "given up after 5 tries, the last of which did not end".to_owned()),
         ])
     );
     let calls = |number| world.database.calls(number);

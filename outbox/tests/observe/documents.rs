@@ -16,9 +16,9 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// What a relay and a sampler report.
+/// What a relay, a sampler and a consumer report.
 fn reported() -> BTreeSet<&'static str> {
-    names::RELAY.iter().chain(names::STATS).map(|metric| metric.name).collect()
+    names::all().map(|metric| metric.name).collect()
 }
 
 fn expressions(value: &serde_json::Value, found: &mut Vec<String>) {
@@ -37,7 +37,7 @@ fn expressions(value: &serde_json::Value, found: &mut Vec<String>) {
 }
 
 #[test]
-fn the_dashboard_shows_every_metric_of_a_relay_and_no_other() {
+fn the_dashboard_shows_every_metric_and_no_other() {
     let dashboard: serde_json::Value = serde_json::from_str(&read("grafana-dashboard.json")).unwrap();
     let mut found = Vec::new();
     expressions(&dashboard, &mut found);
