@@ -264,10 +264,11 @@ impl<H: MessageHandler> Shared<H> {
 
     async fn acknowledge(&self, item: Item) {
         let id = *item.message.id();
-        self.settled(item.receipt.ack().await);
+        // Before the acknowledgement: who dies in between is told by the inbox that it was handled, and forgets then.
         if item.counted || item.tries > 0 {
             self.forget(&id).await;
         }
+        self.settled(item.receipt.ack().await);
     }
 
     /// Moves a message to the dead letters. If that fails it comes again, with all its tries behind it.

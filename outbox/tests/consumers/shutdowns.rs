@@ -35,7 +35,7 @@ async fn who_is_stopped_leaves_the_rest_to_the_next_at_once(world: &World) {
     let second = second.stop().await;
     world.database.has_each_once((0..ORDERS).collect()).await;
     // A log remembers one position per partition: what was handled beyond one that waited comes again.
-    let most = if world.broker.name() == "kafka" { 64 } else { 0 };
+    let most = if world.broker.name() == "Kafka" { 64 } else { 0 };
     assert_eq!(first.get("duplicates"), 0, "{first:?}");
     assert!(second.get("duplicates") <= most, "{second:?}");
     assert_eq!(before + second.get("applied"), usize::try_from(ORDERS).unwrap());
