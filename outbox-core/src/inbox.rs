@@ -51,6 +51,18 @@ pub enum Admission {
     Busy,
 }
 
+impl Admission {
+    /// What has become of a message that is not to be applied; `None` for a fresh one.
+    #[must_use]
+    pub const fn processed<T>(self) -> Option<Processed<T>> {
+        match self {
+            Self::Fresh => None,
+            Self::Duplicate => Some(Processed::Duplicate),
+            Self::Busy => Some(Processed::Busy),
+        }
+    }
+}
+
 /// What became of a message, and with it of the transaction of its effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use = "a message that was not applied may have to be handed back"]

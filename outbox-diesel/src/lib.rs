@@ -164,7 +164,6 @@
     allow(dead_code)
 )]
 
-mod admission;
 mod backend;
 mod decode;
 mod error;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use outbox_core::{ConsumerName, InboxAdmin, MessageHandler, Subscription};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 pub use config::{ConsumerConfig, OldMessages, Order};
 pub use error::ConsumerError;
@@ -126,12 +127,14 @@ impl<H: MessageHandler> Consumer<H> {
         let beside = Arc::clone(&shared);
         let running = tokio::spawn(async move {
             let mut reporter = Reporter::new(&beside.name);
-            let purging = tokio::spawn(purge(Arc::clone(&beside)));
+            // It ends with this task, however that ends.
+            let mut purging = JoinSet::new();
+            purging.spawn(purge(Arc::clone(&beside)));
             let ended = tokio::select! {
                 ended = conductor.run() => ended,
                 never = reporter.run(&beside.counters) => match never {},
             };
-            purging.abort();
+            purging.abort_all();
             reporter.tell(beside.counters.snapshot());
             if let Err(error) = &ended {
                 tracing::error!(consumer = %beside.name, "the consumer has ended: {error}");

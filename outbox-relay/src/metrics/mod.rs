@@ -1,7 +1,8 @@
 //! Metrics, by the facade of the crate `metrics`: any exporter takes them, and without one they cost next to nothing.
 //!
 //! [`names`] has every name, its unit, labels and help. The recorder is asked once per batch, settle or change, never
-//! per message, and is looked up each time, so an exporter may also be installed after the relay has started.
+//! per message, and is looked up each time, so an exporter may also be installed after the relay has started. A consumer
+//! tells its counts once a second; only how long a handler took is told for each.
 //!
 //! * **Counters** count what has happened: a confirmation when it has come, a retry or a dead letter when it is written.
 //! * **Gauges of a relay** are set when they change, and with every renewal of the leases.

@@ -2,7 +2,6 @@ use outbox_core::{Admission, MessageId, Processed, TransactionPolicy};
 use sea_orm::{DatabaseConnection, DbErr};
 
 use super::SeaOrmInbox;
-use super::process::outcome;
 use crate::{OutboxTransaction, TransactionError};
 
 /// A transaction in which a message was admitted, for those who run their own loop.
@@ -107,7 +106,7 @@ impl InboxGuard {
     ///
     /// No: nobody knows then whether it is committed. Let the message come again.
     pub async fn commit(self) -> Result<Processed, TransactionError> {
-        if let Some(processed) = outcome(self.admission) {
+        if let Some(processed) = self.admission.processed() {
             self.transaction.rollback().await;
             return Ok(processed);
         }

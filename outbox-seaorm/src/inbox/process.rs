@@ -1,4 +1,4 @@
-use outbox_core::{Admission, AsError, AsyncWork, MessageId, Processed, TransactionPolicy};
+use outbox_core::{AsError, AsyncWork, MessageId, Processed, TransactionPolicy};
 use sea_orm::DatabaseConnection;
 
 use super::SeaOrmInbox;
@@ -108,7 +108,7 @@ impl SeaOrmInbox {
     {
         let begun = self.begin_with(db, policy, id).await;
         let mut guard = begun.map_err(|error| E::from(TransactionError::Database(error)))?;
-        if let Some(processed) = outcome(guard.admission()) {
+        if let Some(processed) = guard.admission().processed() {
             guard.rollback().await;
             return Ok(processed);
         }
@@ -119,14 +119,5 @@ impl SeaOrmInbox {
                 Err(error)
             }
         }
-    }
-}
-
-/// What becomes of a message that is not fresh.
-pub(super) const fn outcome<T>(admission: Admission) -> Option<Processed<T>> {
-    match admission {
-        Admission::Fresh => None,
-        Admission::Duplicate => Some(Processed::Duplicate),
-        Admission::Busy => Some(Processed::Busy),
     }
 }

@@ -2,7 +2,6 @@ use outbox_core::{Admission, MessageId, Processed, TransactionError, Transaction
 use sqlx::Pool;
 
 use super::SqlxInbox;
-use super::process::outcome;
 use crate::{Backend, OutboxTransaction};
 
 /// A transaction in which a message was admitted, for those who run their own loop.
@@ -105,7 +104,7 @@ impl<DB: Backend> InboxGuard<DB> {
     ///
     /// No: nobody knows then whether it is committed. Let the message come again.
     pub async fn commit(self) -> Result<Processed, TransactionError<sqlx::Error>> {
-        if let Some(processed) = outcome(self.admission) {
+        if let Some(processed) = self.admission.processed() {
             self.transaction.rollback().await;
             return Ok(processed);
         }

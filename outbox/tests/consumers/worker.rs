@@ -44,7 +44,7 @@ struct Billing {
 }
 
 /// A process that other tests start; it runs until it is told to end, or dies.
-#[ignore = "not a test"]
+#[ignore = "a process that the other tests start by its name"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn worker() {
     let Ok(settings) = std::env::var(SETTINGS) else { return };

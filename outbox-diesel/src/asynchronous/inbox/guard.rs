@@ -6,7 +6,6 @@ use outbox_core::{Admission, MessageId, Processed, TransactionError, Transaction
 
 use super::AsyncDieselInbox;
 use crate::Backend;
-use crate::admission::outcome;
 use crate::asynchronous::{AsyncOutboxTransaction, AsyncProducerConnection};
 
 /// A transaction in which a message was admitted, for those who run their own loop.
@@ -125,7 +124,7 @@ impl<'c, C: AsyncProducerConnection> AsyncInboxGuard<'c, C> {
     ///
     /// No: nobody knows then whether it is committed, and the connection is of no more use. Let the message come again.
     pub async fn commit(self) -> Result<Processed, TransactionError<Error>> {
-        if let Some(processed) = outcome(self.admission) {
+        if let Some(processed) = self.admission.processed() {
             self.transaction.rollback().await;
             return Ok(processed);
         }

@@ -1,8 +1,7 @@
 use diesel::result::Error;
-use outbox_core::{AsError, AsyncWork, MessageId, Processed, TransactionError, TransactionPolicy};
+use outbox_core::{Admission, AsError, AsyncWork, MessageId, Processed, TransactionError, TransactionPolicy};
 
 use super::AsyncDieselInbox;
-use crate::admission::outcome;
 use crate::asynchronous::{AsyncOutboxTransaction, AsyncProducerConnection};
 use crate::{Backend, is_conflict};
 
@@ -118,7 +117,7 @@ impl<B: Backend> AsyncDieselInbox<B> {
     {
         transaction.start(policy).await.map_err(TransactionError::Database)?;
         // Whatever does not end in a commit is rolled back here: one that is dropped costs its connection.
-        let value = match self.admit(&mut **transaction, id).await.map(outcome) {
+        let value = match self.admit(&mut **transaction, id).await.map(Admission::processed) {
             Ok(None) => body(transaction).await,
             Ok(Some(processed)) => {
                 transaction.abandon().await;

@@ -5,7 +5,6 @@ use diesel::{Connection, QueryResult};
 use outbox_core::{Admission, MessageId, Processed, TransactionError, TransactionPolicy};
 
 use super::DieselInbox;
-use crate::admission::outcome;
 use crate::{Backend, OutboxTransaction};
 
 /// A transaction in which a message was admitted, for those who run their own loop. When it is dropped, it rolls back, and
@@ -100,7 +99,7 @@ impl<'c, C: Connection<Backend: Backend>> InboxGuard<'c, C> {
     /// [`TransactionError`]. Nothing is committed, but for [`TransactionError::Unknown`]: let the message come again, and
     /// the inbox tells.
     pub fn commit(self) -> Result<Processed, TransactionError<Error>> {
-        if let Some(processed) = outcome(self.admission) {
+        if let Some(processed) = self.admission.processed() {
             self.transaction.rollback();
             return Ok(processed);
         }

@@ -3,7 +3,6 @@ use diesel::result::Error;
 use outbox_core::{AsError, MessageId, Processed, TransactionError, TransactionPolicy};
 
 use super::DieselInbox;
-use crate::admission::outcome;
 use crate::{Backend, OutboxTransaction, is_conflict};
 
 impl<B: Backend> DieselInbox<B> {
@@ -75,7 +74,7 @@ impl<B: Backend> DieselInbox<B> {
         let id = id.as_ref();
         let once = |tx: &mut OutboxTransaction<'_, C>| {
             let admission = self.admit(tx, id).map_err(TransactionError::Database)?;
-            match outcome(admission) {
+            match admission.processed() {
                 None => body(tx).map_err(Ended::Failed),
                 Some(processed) => Err(Ended::NotFresh(processed)),
             }

@@ -138,3 +138,18 @@ async fn the_inbox_is_purged_page_by_page() {
     assert_eq!(world.counts.purges.load(Ordering::Relaxed), 4, "two times a full page and the rest");
     drop(consumer);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_is_gone_purges_nothing() {
+    let world = World::default();
+    let consumer = world.start_with(|config| config.purge_interval = Duration::from_secs(10));
+    world.publish(&["ok"]).await;
+    until(&consumer, |stats| stats.applied == 1).await;
+    consumer.abort();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(world.counts.purges.load(Ordering::Relaxed), 0);
+    let consumer = world.start_with(|config| config.purge_interval = Duration::from_secs(10));
+    consumer.shutdown().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(world.counts.purges.load(Ordering::Relaxed), 0);
+}
