@@ -36,7 +36,7 @@ impl fmt::Display for Tries {
         writeln!(
             f,
             "{:<10}{:>10}{:>14}{:>20}{:>10}{:>10}",
-            "", "applied", "failed tries", "duplicates dropped", "aborts", "kills"
+            "", "applied", "failed tries", "duplicates handled", "aborts", "kills"
         )?;
         for service in SERVICES {
             let [applied, failed, duplicates, aborts] =
