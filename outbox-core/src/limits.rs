@@ -4,6 +4,9 @@
 /// routing keys and Kafka topics end at 255 and 249 bytes. Topic, key and header limits are also `CHECK`s of the
 /// tables, for writers in other languages; there a payload may have up to [`Limits::MAX_PAYLOAD`].
 ///
+/// Brokers count headers too: payload and headers together may have [`Limits::BESIDE_PAYLOAD`] bytes more than the largest
+/// payload.
+///
 /// Raise `payload` only together with the broker's own limit: a larger message is refused by the broker and goes to
 /// the dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,9 @@ pub struct Limits {
 impl Limits {
     /// The largest payload that the tables take: 16 MiB, which is also MariaDB's default `max_allowed_packet`.
     pub const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
+    /// What headers may add to the largest payload, in bytes: 40,000. With everything else that travels, the record stays
+    /// below 1 MiB.
+    pub const BESIDE_PAYLOAD: usize = 40_000;
     /// Bytes of a topic: 249, Kafka's limit and the shortest of all brokers.
     pub const TOPIC: usize = 249;
     /// Bytes of an ordering key.
@@ -34,6 +40,11 @@ impl Limits {
     #[must_use]
     pub const fn without_sizes() -> Self {
         Self { payload: usize::MAX, headers: usize::MAX, header_count: usize::MAX }
+    }
+
+    /// Bytes of payload and headers together. A lower limit for payloads is no reason for fewer headers.
+    pub(crate) fn together(&self) -> usize {
+        self.payload.max(Self::default().payload).saturating_add(Self::BESIDE_PAYLOAD)
     }
 
     /// The defaults with another payload limit, at most [`Limits::MAX_PAYLOAD`].

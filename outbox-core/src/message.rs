@@ -141,7 +141,12 @@ impl OutboxMessage {
             let (actual, limit) = (parts.payload.len(), limits.payload);
             return Err(MessageError::TooLong { field: "payload".into(), actual, limit });
         }
-        parts.headers.check(limits)
+        parts.headers.check(limits)?;
+        let (actual, limit) = (parts.payload.len() + parts.headers.size(), limits.together());
+        if actual > limit {
+            return Err(MessageError::TooLong { field: "payload with headers".into(), actual, limit });
+        }
+        Ok(())
     }
 
     /// The identity of the message: the row's id, the broker's message id, the inbox key.
@@ -402,6 +407,22 @@ mod tests {
         assert!(matches!(many.build(), Err(MessageError::TooManyHeaders { actual: 65, limit: 64 })));
         let large = builder().header("a", "x".repeat(40_000)).header("b", "x".repeat(40_000));
         assert!(matches!(large.build(), Err(MessageError::TooLong { actual: 80_002, limit: 65_536, .. })));
+    }
+
+    /// Kafka and NATS count both, and take 1 MiB as they are installed.
+    #[test]
+    fn a_full_payload_leaves_less_room_for_headers() {
+        let with = |payload: usize, header: usize| {
+            let message = OutboxMessage::bytes("t", vec![0; payload]).unwrap();
+            message.header("a", "x".repeat(header))
+        };
+        assert!(with(1_000_000, 39_999).build().is_ok());
+        let error = with(1_000_000, 40_000).build().unwrap_err();
+        assert_eq!(error.to_string(), "payload with headers has 1040001 bytes, at most 1040000 are allowed");
+        assert!(with(900_000, 60_000).build().is_ok());
+        let small = Limits { payload: 10, ..Limits::default() };
+        assert!(with(10, 60_000).build_within(&small).is_ok());
+        assert!(with(1_500_000, 60_000).build_within(&Limits::default().with_payload(2_000_000)).is_ok());
     }
 
     #[test]

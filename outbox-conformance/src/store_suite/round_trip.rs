@@ -34,7 +34,8 @@ pub async fn every_field_survives<F: StoreFixture>(fixture: Arc<F>) {
 pub async fn extreme_values_survive<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;
     let long = "é".repeat(Limits::ATTRIBUTE / 2);
-    let mut large = OutboxMessage::bytes("t".repeat(Limits::TOPIC), vec![0; 1_000_000])
+    // Together with the headers as much as there may be.
+    let mut large = OutboxMessage::bytes("t".repeat(Limits::TOPIC), vec![0; 1_040_000 - 64 * 1_017])
         .unwrap()
         .ordering_key("🦀".repeat(Limits::ORDERING_KEY / 4))
         .event_type(long.as_str())
@@ -45,7 +46,8 @@ pub async fn extreme_values_survive<F: StoreFixture>(fixture: Arc<F>) {
         large = large.header(format!("{number:02}{}", "n".repeat(Limits::HEADER_NAME - 2)), "v".repeat(890));
     }
     let empty = OutboxMessage::bytes("t", "").unwrap().build().unwrap();
-    let batch = [large.build().unwrap(), empty];
+    let payload = OutboxMessage::bytes("t", vec![0; 1_000_000]).unwrap().build().unwrap();
+    let batch = [large.build().unwrap(), payload, empty];
     fixture.enqueue(&batch).await;
     let rows = relay.fresh().await;
     let found: Vec<_> = rows.iter().map(|row| as_written(&row.message)).collect();
