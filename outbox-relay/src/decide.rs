@@ -134,9 +134,9 @@ mod tests {
                 Transition::Retry { after, .. } => after.as_secs(),
                 other => panic!("{other:?}"),
             };
-        assert_eq!([1, 2, 3, 4].map(after), [5, 15, 60, 300]);
-        let last = decide(Situation { attempts: 5, ..situation(&retry, PublishErrorKind::Retryable) });
-        assert_eq!(last, Transition::Bury { attempts: 5, reason: DeadReason::AttemptsExhausted, park: true });
+        assert_eq!([1, 2, 3, 4, 5].map(after), [5, 15, 60, 300, 900]);
+        let last = decide(Situation { attempts: 6, ..situation(&retry, PublishErrorKind::Retryable) });
+        assert_eq!(last, Transition::Bury { attempts: 6, reason: DeadReason::AttemptsExhausted, park: true });
     }
 
     #[test]

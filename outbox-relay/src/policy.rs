@@ -10,8 +10,8 @@ pub struct RetryPolicy {
     pub schedule: Vec<Duration>,
     /// Each pause is lengthened by a random part of up to this fraction, from 0 to 1. Default 0.1.
     pub jitter: f64,
-    /// Tries after which a message is dead, unless it carries its own number. Default 5, so that the last pause of the
-    /// default schedule is used only where this is raised.
+    /// Tries after which a message is dead, unless it carries its own number. Default 6, so that each pause of the default
+    /// schedule is used once.
     pub max_attempts: u16,
     /// How often an unknown outcome (time-out, cut connection) is tried again at once before it counts as a failed try.
     /// Default 5.
@@ -23,7 +23,7 @@ impl Default for RetryPolicy {
         Self {
             schedule: [5, 15, 60, 300, 900].map(Duration::from_secs).to_vec(),
             jitter: 0.1,
-            max_attempts: 5,
+            max_attempts: 6,
             max_unknown: 5,
         }
     }

@@ -13,8 +13,8 @@ pub struct ConsumerConfig {
     pub concurrency: usize,
     /// Which of them are handled one after the other. Default [`Order::PerKey`].
     pub order: Order,
-    /// When a failed message is tried again, and when it goes to the dead letters. Default: up to 5 tries, after 5 s, 15 s,
-    /// 1 min, 5 min. `max_unknown` does not matter here.
+    /// When a failed message is tried again, and when it goes to the dead letters. Default: up to 6 tries, after 5 s, 15 s,
+    /// 1 min, 5 min, 15 min. `max_unknown` does not matter here.
     pub retry: RetryPolicy,
     /// How long one try may take, before its future is dropped and it counts as failed. Code that blocks can't be stopped: it
     /// belongs into `spawn_blocking`. Default 5 min.

@@ -36,8 +36,8 @@ async fn a_culprit_is_given_up_alone(world: World) {
     world.publish(&payloads.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let died = crash_loop(&world, |stats| stats.dead == 1).await;
     // Once with the others, and then by itself, counted.
-    assert_eq!(died, if world.log { 5 } else { 6 });
-    let expected = "given up after 5 tries, the last of which did not end";
+    assert_eq!(died, if world.log { 6 } else { 7 });
+    let expected = "given up after 6 tries, the last of which did not end";
     assert_eq!(world.reasons(), [("kills/x".to_owned(), expected.to_owned())]);
     let last = world.start();
     let all = |seen: &super::harness::Seen| seen.done().len() == 100;

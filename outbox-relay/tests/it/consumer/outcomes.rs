@@ -50,10 +50,10 @@ async fn a_message_that_always_fails_is_given_up_with_its_reason() {
     until(&consumer, |stats| stats.dead == 1).await;
     assert_eq!(
         world.reasons(),
-        [("fails 99".to_owned(), "given up after 5 tries: no such account".to_owned())]
+        [("fails 99".to_owned(), "given up after 6 tries: no such account".to_owned())]
     );
     let stats = consumer.shutdown().await.unwrap();
-    assert_eq!((stats.applied, stats.failed), (2, 5));
+    assert_eq!((stats.applied, stats.failed), (2, 6));
     assert_eq!(world.counts.len(), 0, "if it is sent in again, it starts anew");
 }
 
@@ -68,7 +68,7 @@ async fn tries_are_remembered_over_a_restart() {
     let second = world.start();
     until(&second, |stats| stats.dead == 1).await;
     tries += second.shutdown().await.unwrap().failed;
-    assert_eq!(tries, 5);
+    assert_eq!(tries, 6);
 }
 
 /// However often the process is restarted meanwhile.
@@ -96,8 +96,8 @@ async fn a_panic_is_a_failed_try() {
     let consumer = world.start();
     world.publish(&["panics", "ok"]).await;
     until(&consumer, |stats| stats.dead == 1 && stats.applied == 1).await;
-    assert_eq!(world.reasons()[0].1, "given up after 5 tries: the handler panicked: out of ink");
-    assert_eq!(consumer.shutdown().await.unwrap().panicked, 5);
+    assert_eq!(world.reasons()[0].1, "given up after 6 tries: the handler panicked: out of ink");
+    assert_eq!(consumer.shutdown().await.unwrap().panicked, 6);
 }
 
 #[tokio::test(start_paused = true)]
