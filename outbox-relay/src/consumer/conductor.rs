@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use outbox_core::{
-    Delivery, MessageHandler, OrderingKey, OutboxMessage, Receipt, SubscribeError, Subscription, Undecodable,
+    Delivery, MessageHandler, MessageId, OrderingKey, OutboxMessage, Receipt, SubscribeError, Subscription,
+    Undecodable,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -34,6 +35,8 @@ pub(super) struct Conductor<H> {
     /// Items of lanes that may wait for a time.
     most_blocked: usize,
     tries: JoinSet<Tried>,
+    /// The messages that are being tried, once for each try.
+    trying: Vec<MessageId>,
     /// What is to be tried with nothing else under way. Its lanes stand still.
     for_alone: VecDeque<Item>,
     /// One of these is running.
@@ -43,6 +46,7 @@ pub(super) struct Conductor<H> {
 
 /// A try that has ended.
 struct Tried {
+    id: MessageId,
     key: Option<OrderingKey>,
     source: Option<outbox_core::DeliverySource>,
     ended: Ended,
@@ -65,6 +69,7 @@ impl<H: MessageHandler> Conductor<H> {
             suspects: Suspects::new(prefetch),
             most_blocked: (prefetch / 2).max(1),
             tries: JoinSet::new(),
+            trying: Vec::new(),
             for_alone: VecDeque::new(),
             alone: false,
             settling: JoinSet::new(),
@@ -128,8 +133,13 @@ impl<H: MessageHandler> Conductor<H> {
         }
     }
 
-    fn begin(&mut self, item: Item) {
-        let (key, source) = (self.key(&item.message), item.source.clone());
+    fn begin(&mut self, mut item: Item) {
+        let (id, key, source) = (*item.message.id(), self.key(&item.message), item.source.clone());
+        if item.care == Care::Count && self.trying.contains(&id) {
+            // A connection that was lost brings back what is still being tried, and has taken nothing down.
+            item.care = Care::None;
+        }
+        self.trying.push(id);
         let shared = Arc::clone(&self.shared);
         self.tries.spawn(async move {
             let ended = AssertUnwindSafe(shared.work(item)).catch_unwind().await.unwrap_or_else(|_| {
@@ -137,7 +147,7 @@ impl<H: MessageHandler> Conductor<H> {
                 tracing::error!(consumer = %shared.name, "a panic outside of any handler: a message is left unsettled");
                 Ended::Settled { first: false }
             });
-            Tried { key, source, ended }
+            Tried { id, key, source, ended }
         });
     }
 
@@ -231,7 +241,10 @@ impl<H: MessageHandler> Conductor<H> {
     }
 
     fn tried(&mut self, tried: Result<Tried, JoinError>) -> Result<(), ConsumerError> {
-        let Tried { key, source, ended } = tried.map_err(|_| ConsumerError::Panicked)?;
+        let Tried { id, key, source, ended } = tried.map_err(|_| ConsumerError::Panicked)?;
+        if let Some(place) = self.trying.iter().position(|trying| *trying == id) {
+            self.trying.swap_remove(place);
+        }
         self.alone = false;
         match (ended, key) {
             (Ended::Settled { first }, key) => {
