@@ -106,6 +106,10 @@ pub(crate) fn assert_once(delivered: &[OutboxMessage], expected: &[OutboxMessage
 
 /// The first deliveries of each key are in the order of their numbers.
 pub(crate) fn assert_in_order(delivered: &[OutboxMessage]) {
+    in_order(delivered).unwrap();
+}
+
+pub(crate) fn in_order(delivered: &[OutboxMessage]) -> Result<(), String> {
     let mut last: HashMap<&str, usize> = HashMap::new();
     let mut seen = HashSet::new();
     for message in delivered {
@@ -116,8 +120,11 @@ pub(crate) fn assert_in_order(delivered: &[OutboxMessage]) {
             continue;
         }
         let number = number(message);
-        if let Some(before) = last.insert(key.as_str(), number) {
-            assert!(before < number, "key {key}: {number} was first delivered after {before}");
+        if let Some(before) = last.insert(key.as_str(), number)
+            && before >= number
+        {
+            return Err(format!("key {key}: {number} was first delivered after {before}"));
         }
     }
+    Ok(())
 }
