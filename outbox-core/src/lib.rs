@@ -36,6 +36,7 @@ mod message_error;
 mod ordering_key;
 mod topic;
 
+mod commit_hint;
 mod event;
 mod transaction;
 mod writer;
@@ -57,7 +58,11 @@ mod subscribe_error;
 mod subscription;
 
 mod broker_url;
+
 mod finding;
+#[cfg(outbox_sabotage)]
+#[doc(hidden)]
+pub mod sabotage;
 
 mod handler;
 mod inbox;
@@ -67,6 +72,7 @@ pub use admin::{
     ShardInfo,
 };
 pub use broker_url::{BrokerConfigError, BrokerHost, BrokerUrl, Secret, TlsConfig, UrlParameter};
+pub use commit_hint::{CommitHint, CommitHints};
 pub use envelope::{
     AGGREGATE_TYPE_HEADER, DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, DecodeError, Envelope,
     EnvelopeMode, EnvelopeNames, HeaderName, Incoming, KEY_HEADER, SCHEMA_VERSION_HEADER, dead_reason,

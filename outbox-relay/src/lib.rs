@@ -24,6 +24,7 @@ mod stats;
 pub mod trace;
 mod waker;
 
+mod bell;
 mod breaker;
 mod decide;
 mod destination;
@@ -39,7 +40,7 @@ pub use consumer::{
 };
 pub use decide::{Attempt, Situation, Transition, decide};
 pub use error::RelayError;
-pub use handle::RelayHandle;
+pub use handle::{RelayHandle, drained};
 pub use health::Trouble;
 pub use monitor::{DestinationStatus, LeaseStatus, RelayMonitor, RelayStatus};
 pub use policy::{OnDead, RetryPolicy, TopicPolicies};

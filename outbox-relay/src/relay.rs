@@ -4,9 +4,10 @@ use std::sync::Arc;
 use outbox_core::{
     OutboxStore, RelayId, StoreErrorKind, TopicFilter, TopicPattern, Transport, TransportCapabilities, Wakeup,
 };
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::bell::Bell;
 use crate::config::{PollConfig, RelayConfig};
 use crate::destination::{Destination, Shared};
 use crate::error::RelayError;
@@ -163,7 +164,7 @@ impl Relay {
             })
             .collect();
         metrics::describe();
-        let hints: Vec<_> = destinations.iter().map(|_| Arc::new(Notify::new())).collect();
+        let hints: Vec<_> = destinations.iter().map(|_| Arc::new(Bell::default())).collect();
         let waker = Waker::new(hints.clone(), wakeups.iter().map(|wakeup| wakeup.name()));
 
         let keeper = LeaseKeeper {

@@ -2,7 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use outbox_core::{Event, OutboxMessage, OutboxWriter};
+use outbox_core::{CommitHint, CommitHints, Event, OutboxMessage, OutboxWriter};
 use outbox_sql::{Dialect, InsertStatements, TableNames};
 use sea_orm::{DbBackend, DbErr};
 
@@ -18,6 +18,7 @@ pub struct SeaOrmWriter {
     mysql: Option<InsertStatements>,
     sqlite: Option<InsertStatements>,
     after_commit: Option<Arc<AfterCommit>>,
+    hints: CommitHints,
 }
 
 /// What wakes the relay.
@@ -39,6 +40,7 @@ impl SeaOrmWriter {
             mysql: statements(cfg!(feature = "mysql"), Dialect::MySql),
             sqlite: statements(cfg!(feature = "sqlite"), Dialect::Sqlite),
             after_commit: None,
+            hints: CommitHints::default(),
         }
     }
 
@@ -47,6 +49,16 @@ impl SeaOrmWriter {
     #[must_use]
     pub fn after_commit(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.after_commit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Tells `hint` of messages that are committed, or may be soon: `relay.waker()`, or a notifier where the relay is
+    /// another process. It hears of each call that writes messages in a transaction of sea-orm's own, whose commit nobody
+    /// learns of, and of each commit of an [`OutboxTransaction`](crate::OutboxTransaction) with messages.
+    /// See [`CommitHint`] for what a relay makes of it; a rollback costs it some empty looks.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl CommitHint + 'static) -> Self {
+        self.hints = CommitHints::to(hint);
         self
     }
 
@@ -117,6 +129,7 @@ impl SeaOrmWriter {
         for statement in self.statements(backend)?.for_messages(messages) {
             connection.execute_raw(query(backend, statement)?).await?;
         }
+        self.hints.expected(messages.len());
         Ok(())
     }
 
@@ -135,6 +148,7 @@ impl SeaOrmWriter {
         if let Some(hook) = &self.after_commit {
             hook();
         }
+        self.hints.committed();
     }
 }
 

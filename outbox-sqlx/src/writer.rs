@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 use outbox_core::OutboxWriter;
-use outbox_core::{Event, OutboxMessage};
+use outbox_core::{CommitHint, CommitHints, Event, OutboxMessage};
 use outbox_sql::{InsertStatements, TableNames};
 
 use crate::Backend;
@@ -16,6 +16,7 @@ use crate::query::query;
 pub struct SqlxWriter<DB: Backend> {
     statements: InsertStatements,
     after_commit: Option<Arc<AfterCommit>>,
+    hints: CommitHints,
     database: PhantomData<fn() -> DB>,
 }
 
@@ -35,6 +36,7 @@ impl<DB: Backend> SqlxWriter<DB> {
         Self {
             statements: InsertStatements::new(DB::DIALECT, names),
             after_commit: None,
+            hints: CommitHints::default(),
             database: PhantomData,
         }
     }
@@ -44,6 +46,16 @@ impl<DB: Backend> SqlxWriter<DB> {
     #[must_use]
     pub fn after_commit(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.after_commit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Tells `hint` of messages that are committed, or may be soon: `relay.waker()`, or a notifier where the relay is
+    /// another process. It hears of each call that writes messages in a transaction of sqlx's own, whose commit nobody
+    /// learns of, and of each commit of an [`OutboxTransaction`](crate::OutboxTransaction) with messages.
+    /// See [`CommitHint`] for what a relay makes of it; a rollback costs it some empty looks.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl CommitHint + 'static) -> Self {
+        self.hints = CommitHints::to(hint);
         self
     }
 
@@ -103,6 +115,7 @@ impl<DB: Backend> SqlxWriter<DB> {
         for statement in self.statements.for_messages(messages) {
             DB::execute(connection, query(statement)?).await?;
         }
+        self.hints.expected(messages.len());
         Ok(())
     }
 }
@@ -117,6 +130,7 @@ impl<DB: Backend> SqlxWriter<DB> {
         if let Some(hook) = &self.after_commit {
             hook();
         }
+        self.hints.committed();
     }
 }
 
@@ -154,6 +168,7 @@ impl<DB: Backend> Clone for SqlxWriter<DB> {
         Self {
             statements: self.statements.clone(),
             after_commit: self.after_commit.clone(),
+            hints: self.hints.clone(),
             database: PhantomData,
         }
     }

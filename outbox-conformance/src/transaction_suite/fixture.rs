@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use outbox_core::{BoxError, OutboxMessage, TransactionError, TransactionPolicy};
 
-use super::DatabaseSql;
+use super::{CountedHints, DatabaseSql};
 use crate::StoreFixture;
 
 /// What the transaction suite needs to know about an ORM.
@@ -23,6 +23,9 @@ pub trait TransactionFixture: StoreFixture {
 
     /// How often the hook after a commit was called.
     fn commits(&self) -> usize;
+
+    /// Whom the writer was given by `with_hint`: the one of this fixture and the one of its transactions.
+    fn hints(&self) -> &CountedHints;
 
     /// A connection that has nothing to do with the outbox.
     async fn connect(&self) -> Box<dyn PlainConnection>;

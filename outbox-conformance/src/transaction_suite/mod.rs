@@ -3,16 +3,19 @@
 // A suite states what it expects.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
+mod counted_hints;
 mod fixture;
 mod sql;
 pub(crate) mod work;
 
 pub mod attempts;
 pub mod commits;
+pub mod hints;
 pub mod refusals;
 pub mod storm;
 
 pub use crate::fixture::run_case;
+pub use counted_hints::CountedHints;
 pub use fixture::{
     Body, FixtureError, FixtureErrorKind, FixtureScope, OpenScope, PlainConnection, TransactionFixture,
 };
@@ -33,6 +36,11 @@ macro_rules! transaction_suite {
                 messages_can_be_written_before_the_commit
                 the_relay_is_woken_after_commits_with_messages
                 a_connection_comes_back_as_it_was
+            }
+            hints {
+                a_message_in_a_transaction_of_its_users_own_is_expected
+                a_rolled_back_message_was_expected
+                a_transaction_with_messages_says_when_they_are_committed
             }
             refusals {
                 an_ignored_error_never_splits_rows_and_messages

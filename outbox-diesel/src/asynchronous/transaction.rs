@@ -202,7 +202,7 @@ impl<'c, C: AsyncProducerConnection> AsyncOutboxTransaction<'c, C> {
             self.connection.batch_execute(check).await.map_err(refused)?;
         }
         let messages = std::mem::take(&mut self.messages);
-        self.writer.enqueue_all(self.connection, &messages).await.map_err(refused)?;
+        self.writer.insert(self.connection, &messages).await.map_err(refused)?;
         self.wrote |= !messages.is_empty();
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use diesel::QueryResult;
 use diesel::result::Error;
 use diesel_async::AsyncConnection;
-use outbox_core::{Event, OutboxMessage, OutboxWriter};
+use outbox_core::{CommitHint, CommitHints, Event, OutboxMessage, OutboxWriter};
 use outbox_sql::{InsertStatements, TableNames};
 
 use super::statements;
@@ -38,6 +38,7 @@ use crate::Backend;
 pub struct AsyncDieselWriter<B: Backend> {
     statements: InsertStatements,
     after_commit: Option<Arc<AfterCommit>>,
+    hints: CommitHints,
     database: PhantomData<fn() -> B>,
 }
 
@@ -57,6 +58,7 @@ impl<B: Backend> AsyncDieselWriter<B> {
         Self {
             statements: InsertStatements::new(B::DIALECT, names),
             after_commit: None,
+            hints: CommitHints::default(),
             database: PhantomData,
         }
     }
@@ -66,6 +68,16 @@ impl<B: Backend> AsyncDieselWriter<B> {
     #[must_use]
     pub fn after_commit(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.after_commit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Tells `hint` of messages that are committed, or may be soon: `relay.waker()`, or a notifier where the relay is
+    /// another process. It hears of each call that writes messages in a transaction of diesel-async's own, whose commit nobody
+    /// learns of, and of each commit of an [`AsyncOutboxTransaction`](crate::AsyncOutboxTransaction) with messages.
+    /// See [`CommitHint`] for what a relay makes of it; a rollback costs it some empty looks.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl CommitHint + 'static) -> Self {
+        self.hints = CommitHints::to(hint);
         self
     }
 
@@ -121,6 +133,16 @@ impl<B: Backend> AsyncDieselWriter<B> {
     where
         C: AsyncConnection<Backend = B>,
     {
+        self.insert(connection, messages).await?;
+        self.hints.expected(messages.len());
+        Ok(())
+    }
+
+    /// Without a hint: for who knows when it commits.
+    pub(super) async fn insert<C>(&self, connection: &mut C, messages: &[OutboxMessage]) -> QueryResult<()>
+    where
+        C: AsyncConnection<Backend = B>,
+    {
         for statement in self.statements.for_messages(messages) {
             statements::count(connection, statement).await?;
         }
@@ -134,6 +156,7 @@ impl<B: Backend> AsyncDieselWriter<B> {
         if let Some(hook) = &self.after_commit {
             hook();
         }
+        self.hints.committed();
     }
 }
 
@@ -165,6 +188,7 @@ impl<B: Backend> Clone for AsyncDieselWriter<B> {
         Self {
             statements: self.statements.clone(),
             after_commit: self.after_commit.clone(),
+            hints: self.hints.clone(),
             database: PhantomData,
         }
     }

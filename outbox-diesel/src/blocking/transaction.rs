@@ -146,7 +146,7 @@ impl<C: Connection<Backend: Backend>> OutboxTransaction<'_, C> {
             self.connection.batch_execute(check).map_err(refused)?;
         }
         let messages = std::mem::take(&mut self.messages);
-        self.writer.enqueue_all(self.connection, &messages).map_err(refused)?;
+        self.writer.insert(self.connection, &messages).map_err(refused)?;
         self.wrote |= !messages.is_empty();
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use diesel::result::Error;
 use diesel::{Connection, QueryResult};
-use outbox_core::{BlockingOutboxWriter, Event, OutboxMessage};
+use outbox_core::{BlockingOutboxWriter, CommitHint, CommitHints, Event, OutboxMessage};
 use outbox_sql::{InsertStatements, TableNames};
 
 use crate::Backend;
@@ -16,6 +16,7 @@ use crate::statement::BoundStatement;
 pub struct DieselWriter<B: Backend> {
     statements: InsertStatements,
     after_commit: Option<Arc<AfterCommit>>,
+    hints: CommitHints,
     database: PhantomData<fn() -> B>,
 }
 
@@ -35,6 +36,7 @@ impl<B: Backend> DieselWriter<B> {
         Self {
             statements: InsertStatements::new(B::DIALECT, names),
             after_commit: None,
+            hints: CommitHints::default(),
             database: PhantomData,
         }
     }
@@ -44,6 +46,16 @@ impl<B: Backend> DieselWriter<B> {
     #[must_use]
     pub fn after_commit(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.after_commit = Some(Arc::new(hook));
+        self
+    }
+
+    /// Tells `hint` of messages that are committed, or may be soon: `relay.waker()`, or a notifier where the relay is
+    /// another process. It hears of each call that writes messages in a transaction of diesel's own, whose commit nobody
+    /// learns of, and of each commit of an [`OutboxTransaction`](crate::OutboxTransaction) with messages.
+    /// See [`CommitHint`] for what a relay makes of it; a rollback costs it some empty looks.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl CommitHint + 'static) -> Self {
+        self.hints = CommitHints::to(hint);
         self
     }
 
@@ -85,6 +97,16 @@ impl<B: Backend> DieselWriter<B> {
     where
         C: Connection<Backend = B>,
     {
+        self.insert(connection, messages)?;
+        self.hints.expected(messages.len());
+        Ok(())
+    }
+
+    /// Without a hint: for who knows when it commits.
+    pub(super) fn insert<C>(&self, connection: &mut C, messages: &[OutboxMessage]) -> QueryResult<()>
+    where
+        C: Connection<Backend = B>,
+    {
         for statement in self.statements.for_messages(messages) {
             connection.execute_returning_count(&BoundStatement::<B>::new(statement))?;
         }
@@ -96,6 +118,7 @@ impl<B: Backend> DieselWriter<B> {
         if let Some(hook) = &self.after_commit {
             hook();
         }
+        self.hints.committed();
     }
 }
 
@@ -124,6 +147,7 @@ impl<B: Backend> Clone for DieselWriter<B> {
         Self {
             statements: self.statements.clone(),
             after_commit: self.after_commit.clone(),
+            hints: self.hints.clone(),
             database: PhantomData,
         }
     }

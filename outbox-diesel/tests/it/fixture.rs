@@ -6,7 +6,7 @@ use diesel::connection::TransactionManager;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::r2d2::{self, ConnectionManager, CustomizeConnection, Pool, PooledConnection, R2D2Connection};
 use diesel::{QueryResult, RunQueryDsl};
-use outbox_conformance::transaction_suite::DatabaseSql;
+use outbox_conformance::transaction_suite::{CountedHints, DatabaseSql};
 use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
 use outbox_core::{
     ClaimRequest, ClaimSource, MessageId, OutboxAdmin, OutboxMessage, OutboxStore, Scope, ShardSet,
@@ -62,6 +62,7 @@ pub(crate) struct Fixture<C: TestDatabase> {
     pub(crate) scope: Scope,
     /// How often the hook after a commit was called.
     pub(crate) commits: Arc<AtomicUsize>,
+    pub(crate) hints: Arc<CountedHints>,
     pub(crate) store: Arc<DieselStore<C>>,
     made: Mutex<Vec<C::Made>>,
 }
@@ -110,10 +111,12 @@ impl<C: TestDatabase> StoreFixture for Fixture<C> {
             .build_unchecked(ConnectionManager::new(&url));
         let commits = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&commits);
+        let hints = Arc::new(CountedHints::default());
         let writer = DieselWriter::new().after_commit(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        Some(Self { url, pool, writer, scope, commits, store, made: Mutex::new(vec![made]) })
+        let writer = writer.with_hint(Arc::clone(&hints));
+        Some(Self { url, pool, writer, scope, commits, hints, store, made: Mutex::new(vec![made]) })
     }
 
     fn store(&self) -> Arc<DieselStore<C>> {

@@ -8,7 +8,8 @@ use std::sync::{Arc, mpsc};
 use async_trait::async_trait;
 use diesel::RunQueryDsl;
 use outbox_conformance::transaction_suite::{
-    Body, DatabaseSql, FixtureError, FixtureScope, OpenScope, PlainConnection, TransactionFixture,
+    Body, CountedHints, DatabaseSql, FixtureError, FixtureScope, OpenScope, PlainConnection,
+    TransactionFixture,
 };
 use outbox_core::{OutboxMessage, Processed, TransactionPolicy};
 use outbox_diesel::{OutboxTransaction, TransactionError};
@@ -66,6 +67,10 @@ impl<C: TestDatabase> TransactionFixture for Fixture<C> {
 
     fn commits(&self) -> usize {
         self.commits.load(Ordering::Relaxed)
+    }
+
+    fn hints(&self) -> &CountedHints {
+        &self.hints
     }
 
     async fn connect(&self) -> Box<dyn PlainConnection> {

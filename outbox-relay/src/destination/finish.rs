@@ -171,7 +171,11 @@ impl Destination {
                 } else {
                     self.shared.counters.late_commits.add(self.reader.late(new.into_iter()));
                     self.reader.fresh_read(last.map(|(seq, _)| seq), claim.more);
-                    if rows > 0 { self.poller.found_rows(now) } else { self.poller.found_nothing(now) }
+                    if rows > 0 {
+                        self.poller.found_rows(claim.more, now);
+                    } else {
+                        self.poller.found_nothing(now);
+                    }
                 }
             }
             (Job::Held { keys }, Found::Rows { claim, .. }) => {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outbox_core::{Epoch, OutboxStore, RelayId, ShardId, TopicFilter, Transport, TransportCapabilities};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -32,6 +32,7 @@ use self::pauses::Pauses;
 use self::queue::{Queue, QueuePolicy};
 use self::reader::{Reader, ReaderConfig};
 use self::work::Event;
+use crate::bell::Bell;
 use crate::breaker::Breaker;
 use crate::config::RelayConfig;
 use crate::error::RelayError;
@@ -65,7 +66,7 @@ pub(crate) struct Destination {
     transport: Arc<dyn Transport>,
     capabilities: TransportCapabilities,
     topics: TopicFilter,
-    hints: Arc<Notify>,
+    bell: Arc<Bell>,
     queue: Queue,
     reader: Reader,
     poller: Poller,
@@ -123,7 +124,7 @@ impl Destination {
         health: Arc<DestinationHealth>,
         transport: Arc<dyn Transport>,
         topics: TopicFilter,
-        hints: Arc<Notify>,
+        bell: Arc<Bell>,
         random: fastrand::Rng,
     ) -> Self {
         let now = Instant::now();
@@ -154,7 +155,7 @@ impl Destination {
             transport,
             capabilities,
             topics,
-            hints,
+            bell,
             gaining: BTreeMap::new(),
             left: BTreeSet::new(),
             tasks: JoinSet::new(),
@@ -185,11 +186,15 @@ impl Destination {
         let mut stop = self.shared.stop.clone();
         let mut leases = self.shared.leases.clone();
         let mut view = leases.borrow_and_update().clone();
-        let hints = Arc::clone(&self.hints);
+        let bell = Arc::clone(&self.bell);
         loop {
             let now = Instant::now();
             if *stop.borrow_and_update() && self.stop_deadline.is_none() {
                 self.stop_deadline = Some(now + self.shared.config.shutdown_timeout);
+            }
+            #[cfg(outbox_sabotage)]
+            if self.stop_deadline.is_some() && outbox_core::sabotage::is("stop-without-finishing") {
+                return Ok(());
             }
             self.follow_leases(&view);
             self.start_work(now);
@@ -218,8 +223,8 @@ impl Destination {
                     Ok(event) => self.take(event, Instant::now()),
                     Err(_panic) => return Err(RelayError::Panicked),
                 },
-                () = hints.notified() => {
-                    self.poller.hinted(Instant::now());
+                hint = bell.heard() => {
+                    self.poller.hinted(hint, Instant::now());
                     // All destinations are woken by the same hints.
                     if self.number == 0 {
                         self.shared.hints.take(metrics::wakeups);

@@ -12,6 +12,7 @@ use super::work::{Job, ReadOrder};
 use super::{Destination, FETCH_KEYS, PROBE_MESSAGES, SETTLE_ROWS, SWEEP_PAGE, work};
 use crate::breaker::Permission;
 use crate::leases::LeaseEvent;
+use crate::metrics::Path;
 use crate::trace;
 
 impl Destination {
@@ -58,7 +59,7 @@ impl Destination {
             self.publishing += 1;
             let timeout = self.shared.config.publish_timeout;
             let transport = self.capabilities.name;
-            let span = trace::span(&self.health.name, transport, batch.len());
+            let span = trace::span(Path::Relayed, &self.health.name, transport, batch.len());
             self.tasks.spawn(work::publish(Arc::clone(&self.transport), transport, batch, timeout, span));
         }
     }
@@ -84,6 +85,9 @@ impl Destination {
         self.reading = true;
         self.reader.begins();
         self.fetched_last = matches!(job, Job::Held { .. });
+        if let Job::Look(Look::Fresh { .. }) = job {
+            self.poller.look_begins();
+        }
         self.shared.counters.reads.add(1);
         let known = match job {
             Job::Look(Look::Fresh { after, low: Some(low) }) => self.queue.known_between(low, after),

@@ -13,6 +13,7 @@ use tracing::{Instrument, Span};
 use super::entry::{Batch, Results, Settlement};
 use super::late::{self, Late};
 use super::reader::Look;
+use crate::metrics::Path;
 use crate::trace::Published;
 
 /// A read, whatever asked for it.
@@ -95,8 +96,17 @@ async fn look(order: &ReadOrder) -> Result<Found, StoreError> {
         }
     };
     let request = ClaimRequest { scope: scope.clone(), source, limit: *limit, max_bytes: *max_bytes };
-    let mut claim = store.claim(&request).await?;
+    let at_once = match &order.job {
+        Job::Look(Look::Fresh { after, low: Some(low) }) => late::at_once(order, *low, *after).await?,
+        _ => None,
+    };
+    let looked_back = at_once.is_some();
+    let mut claim = match at_once {
+        Some(claim) => claim,
+        None => store.claim(&request).await?,
+    };
     if let Job::Look(Look::Fresh { after, low: Some(low) }) = &order.job
+        && !looked_back
         && claim.rows.iter().any(|row| row.message.ordering_key().is_some())
     {
         match late::committed(order, *low, *after).await? {
@@ -142,9 +152,16 @@ pub(crate) async fn publish(
     timeout: Duration,
     span: Span,
 ) -> Event {
+    #[cfg(outbox_sabotage)]
+    if outbox_core::sabotage::is("settle-before-ack") {
+        let (sent, messages) = (Arc::clone(&transport), batch.messages.clone());
+        tokio::spawn(async move { sent.publish(&messages).await });
+        let results = (0..batch.len()).map(|_| Ok(())).collect();
+        return Event::Published { batch, results, published: Published::begins(Path::Relayed)() };
+    }
     let publishing = transport.publish(&batch.messages).instrument(span.clone());
     let publishing = AssertUnwindSafe(publishing).catch_unwind();
-    let ended = Published::begins();
+    let ended = Published::begins(Path::Relayed);
     let mut results = match tokio::time::timeout(timeout, publishing).await {
         Ok(Ok(results)) => results,
         Ok(Err(_panic)) => unknown(batch.len(), "the transport panicked"),

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use outbox_core::CommitHint;
 use outbox_memory::MemoryStore;
 use tokio::time::Instant;
 
@@ -34,6 +35,65 @@ async fn without_hints_a_message_waits_for_the_idle_interval_at_most() {
     let committed = Instant::now();
     arrived(&broker, 2).await;
     assert!(committed.elapsed() <= Duration::from_millis(150), "{:?}", committed.elapsed());
+}
+
+/// A writer in its user's own transaction says when it wrote. What is committed some time after that is found within as much
+/// time again, and a millisecond or two.
+#[tokio::test(start_paused = true)]
+async fn what_is_expected_is_found_soon_after_its_commit() {
+    let store = MemoryStore::new();
+    let broker = plain_broker();
+    let relay = relay(&store, &broker).await;
+    for (count, open) in [0, 1, 2, 5, 20, 60].map(Duration::from_millis).into_iter().enumerate() {
+        // Idle again: it would not look for seconds.
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        relay.waker().expected();
+        tokio::time::sleep(open).await;
+        store.enqueue_all(&[unkeyed(count)]);
+        let committed = Instant::now();
+        arrived(&broker, count + 1).await;
+        let limit = open + Duration::from_millis(2);
+        assert!(committed.elapsed() <= limit, "open for {open:?}: {:?}", committed.elapsed());
+    }
+}
+
+/// Others may commit meanwhile; the one that was expected is looked for all the same.
+#[tokio::test(start_paused = true)]
+async fn what_is_expected_is_found_although_others_are_found_first() {
+    let store = MemoryStore::new();
+    let broker = plain_broker();
+    let relay = relay(&store, &broker).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    relay.waker().expected();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    store.enqueue_all(&[unkeyed(0)]);
+    relay.waker().wake();
+    arrived(&broker, 1).await;
+    tokio::time::sleep(Duration::from_millis(6)).await;
+    store.enqueue_all(&[unkeyed(1)]);
+    let committed = Instant::now();
+    arrived(&broker, 2).await;
+    assert!(committed.elapsed() <= Duration::from_millis(10), "{:?}", committed.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_costs_some_empty_looks_and_no_more() {
+    let store = MemoryStore::new();
+    let broker = plain_broker();
+    let relay = relay(&store, &broker).await;
+    // Not a whole number of the intervals at which it looks for other things.
+    tokio::time::sleep(Duration::from_millis(121_500)).await;
+    let before = relay.stats().reads;
+    // Rolled back at once, a hundred times within a moment.
+    for _ in 0..100 {
+        relay.waker().expected();
+    }
+    tokio::time::sleep(Duration::from_millis(128)).await;
+    let burst = relay.stats().reads - before;
+    assert!((7..=9).contains(&burst), "{burst} reads: after 1, 2, 4 … 64 ms");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let later = relay.stats().reads - before;
+    assert!(later <= 600, "{later} reads in ten minutes");
 }
 
 #[tokio::test(start_paused = true)]

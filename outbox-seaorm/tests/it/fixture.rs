@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_conformance::transaction_suite::{DatabaseSql, PlainConnection};
+use outbox_conformance::transaction_suite::{CountedHints, DatabaseSql, PlainConnection};
 use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
 use outbox_core::{
     ClaimRequest, ClaimSource, MessageId, OutboxAdmin, OutboxMessage, OutboxStore, Scope, ShardSet,
@@ -55,6 +55,7 @@ pub(crate) struct Fixture<DB: TestDatabase> {
     pub(crate) scope: Scope,
     /// How often the hook after a commit was called.
     pub(crate) commits: Arc<AtomicUsize>,
+    pub(crate) hints: Arc<CountedHints>,
     pub(crate) store: Arc<SeaOrmStore>,
     made: Mutex<Vec<(String, DatabaseConnection)>>,
     database: PhantomData<DB>,
@@ -102,10 +103,12 @@ impl<DB: TestDatabase> StoreFixture for Fixture<DB> {
         let made = Mutex::new(vec![(name, db.clone())]);
         let commits = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&commits);
+        let hints = Arc::new(CountedHints::default());
         let writer = SeaOrmWriter::new().after_commit(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        Some(Self { db, writer, scope, commits, store, made, database: PhantomData })
+        let writer = writer.with_hint(Arc::clone(&hints));
+        Some(Self { db, writer, scope, commits, hints, store, made, database: PhantomData })
     }
 
     fn store(&self) -> Arc<SeaOrmStore> {

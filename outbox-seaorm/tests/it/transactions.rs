@@ -4,7 +4,8 @@ use std::borrow::BorrowMut;
 
 use async_trait::async_trait;
 use outbox_conformance::transaction_suite::{
-    Body, DatabaseSql, FixtureError, FixtureScope, OpenScope, PlainConnection, TransactionFixture,
+    Body, CountedHints, DatabaseSql, FixtureError, FixtureScope, OpenScope, PlainConnection,
+    TransactionFixture,
 };
 use outbox_core::{OutboxMessage, TransactionPolicy};
 use outbox_seaorm::OutboxTransaction;
@@ -31,6 +32,10 @@ impl<DB: TestDatabase> TransactionFixture for Fixture<DB> {
 
     fn commits(&self) -> usize {
         self.commits.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn hints(&self) -> &CountedHints {
+        &self.hints
     }
 
     async fn connect(&self) -> Box<dyn PlainConnection> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_conformance::transaction_suite::DatabaseSql;
+use outbox_conformance::transaction_suite::{CountedHints, DatabaseSql};
 use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
 use outbox_core::{
     ClaimRequest, ClaimSource, MessageId, OutboxAdmin, OutboxMessage, OutboxStore, Scope, ShardSet,
@@ -37,6 +37,7 @@ pub(crate) struct Fixture<DB: TestDatabase> {
     pub(crate) scope: Scope,
     /// How often the hook after a commit was called.
     pub(crate) commits: Arc<AtomicUsize>,
+    pub(crate) hints: Arc<CountedHints>,
     pub(crate) store: Arc<SqlxStore<DB>>,
     made: Mutex<Vec<(String, Pool<DB>)>>,
 }
@@ -76,10 +77,12 @@ impl<DB: TestDatabase> StoreFixture for Fixture<DB> {
         let made = Mutex::new(vec![(name, pool.clone())]);
         let commits = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&commits);
+        let hints = Arc::new(CountedHints::default());
         let writer = SqlxWriter::new().after_commit(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        Some(Self { pool, writer, scope, commits, store, made })
+        let writer = writer.with_hint(Arc::clone(&hints));
+        Some(Self { pool, writer, scope, commits, hints, store, made })
     }
 
     fn store(&self) -> Arc<SqlxStore<DB>> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bb8::{ManageConnection, Pool};
 use diesel::QueryResult;
 use diesel_async::TransactionManager;
-use outbox_conformance::transaction_suite::DatabaseSql;
+use outbox_conformance::transaction_suite::{CountedHints, DatabaseSql};
 use outbox_conformance::{FixtureTransaction, RawRow, StoreFixture};
 use outbox_core::{
     ClaimRequest, ClaimSource, MessageId, OutboxAdmin, OutboxMessage, OutboxStore, Scope, ShardSet,
@@ -67,6 +67,7 @@ pub(crate) struct Fixture<C: TestDatabase> {
     pub(crate) users: Pool<C::Manager>,
     /// How often the writer's hook was called.
     pub(crate) commits: Arc<AtomicUsize>,
+    pub(crate) hints: Arc<CountedHints>,
     /// All shards, all topics.
     pub(crate) scope: Scope,
     pub(crate) store: Arc<AsyncDieselStore<C>>,
@@ -113,11 +114,13 @@ impl<C: TestDatabase> StoreFixture for Fixture<C> {
         let users = Pool::builder().max_size(16).build_unchecked(C::manager(&url));
         let commits = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&commits);
+        let hints = Arc::new(CountedHints::default());
         let writer = AsyncDieselWriter::new().after_commit(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
+        let writer = writer.with_hint(Arc::clone(&hints));
         let made = Mutex::new(vec![name]);
-        Some(Self { url, writer, users, commits, scope, store, made })
+        Some(Self { url, writer, users, commits, hints, scope, store, made })
     }
 
     fn store(&self) -> Arc<AsyncDieselStore<C>> {

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use diesel::QueryResult;
 use outbox_conformance::transaction_suite::{
-    Body, DatabaseSql, FixtureError, FixtureScope, OpenScope, PlainConnection, TransactionFixture,
+    Body, CountedHints, DatabaseSql, FixtureError, FixtureScope, OpenScope, PlainConnection,
+    TransactionFixture,
 };
 use outbox_core::{OutboxMessage, Processed, TransactionPolicy};
 use outbox_diesel::AsyncOutboxTransaction;
@@ -56,6 +57,10 @@ impl<C: TestDatabase> TransactionFixture for Fixture<C> {
 
     fn commits(&self) -> usize {
         self.commits.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn hints(&self) -> &CountedHints {
+        &self.hints
     }
 
     async fn connect(&self) -> Box<dyn PlainConnection> {
