@@ -14,68 +14,49 @@ impl Admin<'_> {
         stats.count_limit = count_limit;
         let limit = Value::from(i64::try_from(count_limit).unwrap_or(i64::MAX));
         self.counts(&mut stats, &limit).await?;
-        self.waiting(&mut stats, &limit).await?;
-        self.blocked(&mut stats, &limit).await?;
         stats.shards = self.shards().await?;
         stats.relays = self.relays().await?;
         Ok(stats)
     }
 
+    /// All that can be counted, in one statement: it runs again and again beside an idle relay.
     async fn counts(&self, stats: &mut OutboxStats, limit: &Value<'static>) -> Result<(), StoreError> {
         let (messages, deferred, dead) =
             (&self.words.messages, &self.words.deferred, &self.words.dead_letters);
+        let number = |expression: &str| self.words.number(expression);
         let count = |of: &str| {
-            self.words
-                .number(&format!("(SELECT count(*) FROM (SELECT 1 AS one FROM {of} LIMIT ?) AS counted)"))
+            number(&format!("(SELECT count(*) FROM (SELECT 1 AS one FROM {of} LIMIT ?) AS counted)"))
         };
+        let sum =
+            |condition: &str| number(&format!("coalesce(sum(CASE WHEN {condition} THEN 1 ELSE 0 END), 0)"));
+        let with_a_time = self.with_a_time();
         let sql = format!(
-            "SELECT {}, {}, {}, (SELECT {} FROM {messages} ORDER BY seq LIMIT 1)",
+            "SELECT {}, {}, {}, (SELECT {} FROM {messages} ORDER BY seq LIMIT 1), \
+               waiting.later, waiting.again, blocked.how_many, blocked.longest \
+             FROM (SELECT {} AS later, {} AS again FROM {with_a_time} AS with_a_time) AS waiting, \
+               (SELECT {} AS how_many, {} AS longest FROM (\
+                 SELECT ordering_key, deferred_at AS since FROM {with_a_time} AS retrying WHERE attempts > 0 \
+                 UNION ALL \
+                 SELECT ordering_key, since FROM (SELECT ordering_key, died_at AS since FROM {dead} \
+                   WHERE parked_behind IS NOT NULL ORDER BY ordering_key, seq LIMIT ?) AS parked\
+               ) AS keyed WHERE ordering_key IS NOT NULL) AS blocked",
             count(messages),
             count(&format!("{deferred} WHERE due_at IS NULL")),
             count(dead),
             self.dialect().us_until("created_at"),
+            sum("attempts = 0"),
+            sum("attempts > 0"),
+            number("count(DISTINCT ordering_key)"),
+            self.dialect().us_until("min(since)"),
         );
-        let rows = self.query(&sql, vec![limit.clone(), limit.clone(), limit.clone()]).await?;
+        let rows = self.query(&sql, vec![limit.clone(); 6]).await?;
         if let [row] = &rows[..] {
-            stats.pending = number(row, 0)?;
-            stats.held = number(row, 1)?;
-            stats.dead = number(row, 2)?;
+            let [pending, held, dead, delayed, retrying, blocked] =
+                [0, 1, 2, 4, 5, 6].map(|column| count_in(row, column));
+            (stats.pending, stats.held, stats.dead) = (pending?, held?, dead?);
+            (stats.delayed, stats.retrying, stats.blocked_keys) = (delayed?, retrying?, blocked?);
             stats.oldest_pending = row.i64(3)?.map(past);
-        }
-        Ok(())
-    }
-
-    async fn waiting(&self, stats: &mut OutboxStats, limit: &Value<'static>) -> Result<(), StoreError> {
-        let sum = |condition: &str| {
-            self.words.number(&format!("coalesce(sum(CASE WHEN {condition} THEN 1 ELSE 0 END), 0)"))
-        };
-        let (delayed, retrying) = (sum("attempts = 0"), sum("attempts > 0"));
-        let sql = format!("SELECT {delayed}, {retrying} FROM {} AS waiting", self.with_a_time());
-        let rows = self.query(&sql, vec![limit.clone()]).await?;
-        if let [row] = &rows[..] {
-            stats.delayed = number(row, 0)?;
-            stats.retrying = number(row, 1)?;
-        }
-        Ok(())
-    }
-
-    async fn blocked(&self, stats: &mut OutboxStats, limit: &Value<'static>) -> Result<(), StoreError> {
-        let (keys, longest) =
-            (self.words.number("count(DISTINCT ordering_key)"), self.dialect().us_until("min(since)"));
-        let retrying = self.with_a_time();
-        let dead = &self.words.dead_letters;
-        let sql = format!(
-            "SELECT {keys}, {longest} FROM (\
-               SELECT ordering_key, deferred_at AS since FROM {retrying} AS retrying WHERE attempts > 0 \
-               UNION ALL \
-               SELECT ordering_key, since FROM (SELECT ordering_key, died_at AS since FROM {dead} \
-                 WHERE parked_behind IS NOT NULL ORDER BY ordering_key, seq LIMIT ?) AS parked\
-             ) AS blocked WHERE ordering_key IS NOT NULL"
-        );
-        let rows = self.query(&sql, vec![limit.clone(), limit.clone()]).await?;
-        if let [row] = &rows[..] {
-            stats.blocked_keys = number(row, 0)?;
-            stats.longest_blocked = row.i64(1)?.map(past);
+            stats.longest_blocked = row.i64(7)?.map(past);
         }
         Ok(())
     }
@@ -140,7 +121,7 @@ fn relay_info(row: &Row) -> Result<RelayInfo, StoreError> {
     })
 }
 
-fn number(row: &Row, column: usize) -> Result<u64, StoreError> {
+fn count_in(row: &Row, column: usize) -> Result<u64, StoreError> {
     Ok(row.i64(column)?.and_then(|number| u64::try_from(number).ok()).unwrap_or_default())
 }
 
