@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outbox_core::BrokerConfigError;
+use outbox_core::{BrokerConfigError, CommitHint};
 use redis::{Value, cmd};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -17,8 +17,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Tells relays in other processes that messages were committed. The other end is [`RedisWakeup`](crate::RedisWakeup).
 ///
-/// Call [`RedisNotifier::notify`] after the commit. It never waits and never fails: a lost hint costs the relay one
-/// poll interval. Clones share one sender; it ends with the last of them.
+/// Call [`RedisNotifier::notify`] after the commit, or give it to a writer by `with_hint`. It never waits and never fails: a
+/// lost hint costs the relay one poll interval. Clones share one sender; it ends with the last of them.
 #[derive(Clone)]
 pub struct RedisNotifier {
     sender: Arc<Sender>,
@@ -73,6 +73,17 @@ async fn send(link: &Link, key: &str) -> Result<(), String> {
             connection.stop();
             Err("Redis does not answer".to_owned())
         }
+    }
+}
+
+/// In another process both hints are the same: who hears one looks at once, and then for a while in short steps.
+impl CommitHint for RedisNotifier {
+    fn expected(&self) {
+        self.notify();
+    }
+
+    fn committed(&self) {
+        self.notify();
     }
 }
 

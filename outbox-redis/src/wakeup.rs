@@ -20,7 +20,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Wakes the relay when another process says that it has committed messages, by a stream of one entry. Every relay that
-/// waits is woken; reading takes nothing from the others.
+/// waits is woken; reading takes nothing from the others. A list that is taken from (`BLPOP`) would wake one of them, which
+/// may not own the shard of what was committed.
 ///
 /// The other end is [`RedisNotifier`](crate::RedisNotifier), or any program: `XADD outbox:wake:SERVICE MAXLEN 1 * w 1`.
 pub struct RedisWakeup {

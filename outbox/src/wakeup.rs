@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_core::{StoreError, StoreErrorKind, Wakeup};
+use outbox_core::{Finding, StoreError, StoreErrorKind, Wakeup};
 use outbox_sql::TableNames;
 use outbox_sqlx::{PostgresWakeup, WakeupError};
 use sqlx::PgPool;
@@ -18,6 +18,18 @@ pub(crate) struct Listening {
     state: State,
 }
 
+/// One connection to the PostgreSQL at a URL, which is made when it is asked for. `None` if this is another database.
+pub(crate) fn lazy_pool(url: &str, idle_timeout: Duration) -> Result<Option<PgPool>, StoreError> {
+    if !matches!(crate::scheme::scheme_of(url).as_deref(), Some("postgres" | "postgresql")) {
+        return Ok(None);
+    }
+    let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
+        StoreError::new(StoreErrorKind::Invalid, "listen", error.to_string()).with_source(error)
+    })?;
+    let pool = PgPoolOptions::new().max_connections(1).idle_timeout(idle_timeout);
+    Ok(Some(pool.connect_lazy_with(options)))
+}
+
 enum State {
     Connecting { pause: Duration },
     Listening(PostgresWakeup),
@@ -27,19 +39,9 @@ enum State {
 impl Listening {
     /// `None` if this is another database.
     pub(crate) fn for_url(url: &str, names: TableNames) -> Result<Option<Self>, StoreError> {
-        if !matches!(crate::scheme::scheme_of(url).as_deref(), Some("postgres" | "postgresql")) {
-            return Ok(None);
-        }
-        let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
-            StoreError::new(StoreErrorKind::Invalid, "listen", error.to_string()).with_source(error)
-        })?;
         // Used for its options, and once for the notification that proves that they arrive.
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(Duration::from_secs(1))
-            .connect_lazy_with(options);
-        let pause = FIRST_PAUSE;
-        Ok(Some(Self { pool, names, state: State::Connecting { pause } }))
+        let pool = lazy_pool(url, Duration::from_secs(1))?;
+        Ok(pool.map(|pool| Self { pool, names, state: State::Connecting { pause: FIRST_PAUSE } }))
     }
 
     async fn connect(&mut self, pause: Duration) -> bool {
@@ -85,4 +87,18 @@ impl Wakeup for Listening {
             }
         }
     }
+}
+
+/// Whether notifications arrive, as a finding. `None` if this is another database.
+pub(crate) async fn diagnose(url: &str, names: &TableNames) -> Option<Finding> {
+    const SUBJECT: &str = "notifications";
+    let pool = lazy_pool(url, Duration::from_secs(1)).ok()??;
+    Some(match PostgresWakeup::connect(&pool, names).await {
+        Ok(_) => Finding::ok(SUBJECT, "one was sent, and has arrived"),
+        Err(error) => {
+            let remedy =
+                "correct that, or set wakeups.listen = false: the relay polls, and says so at each start";
+            Finding::warning(SUBJECT, error.to_string(), remedy)
+        }
+    })
 }

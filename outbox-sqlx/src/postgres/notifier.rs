@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outbox_core::CommitHint;
 use outbox_sql::TableNames;
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -17,8 +18,8 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 
 /// Tells relays in other processes that messages were committed. The other end is [`super::PostgresWakeup`].
 ///
-/// Call [`PostgresNotifier::notify`] after the commit. It never waits and never fails: a lost hint costs the relay one
-/// poll interval. Clones share one sender; it ends with the last of them.
+/// Call [`PostgresNotifier::notify`] after the commit, or give it to a writer by `with_hint`. It never waits and never fails: a
+/// lost hint costs the relay one poll interval. Clones share one sender; it ends with the last of them.
 #[derive(Clone)]
 pub struct PostgresNotifier {
     sender: Arc<Sender>,
@@ -62,6 +63,17 @@ async fn run(pool: PgPool, channel: String, wanted: Arc<Notify>) {
 pub(super) async fn send(pool: &PgPool, channel: &str) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, '')").bind(channel).persistent(false).execute(pool).await?;
     Ok(())
+}
+
+/// In another process both hints are the same: who hears a notification looks at once, and then for a while in short steps.
+impl CommitHint for PostgresNotifier {
+    fn expected(&self) {
+        self.notify();
+    }
+
+    fn committed(&self) {
+        self.notify();
+    }
 }
 
 impl Drop for Sender {

@@ -17,7 +17,6 @@ use crate::error::store_error;
 
 /// How long a notification may take to arrive at start-up.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(5);
-/// How long a connection may be silent before it is asked whether it still lives.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +30,8 @@ pub struct PostgresWakeup {
     pool: PgPool,
     channel: String,
     listener: Option<PgListener>,
+    /// How long a connection may be silent before it is asked whether it still lives.
+    silence: Duration,
     pause: Duration,
 }
 
@@ -62,6 +63,8 @@ pub enum WakeupError {
 impl PostgresWakeup {
     /// Opens the connection, and makes sure that a notification which is sent through the pool arrives.
     ///
+    /// Pass the writers' pool, since it is their notifications that are to arrive.
+    ///
     /// # Errors
     ///
     /// [`WakeupError`]. The relay works without a wake-up, it polls then.
@@ -70,19 +73,46 @@ impl PostgresWakeup {
     ///
     /// Yes: nothing stays behind.
     pub async fn connect(pool: &PgPool, names: &TableNames) -> Result<Self, WakeupError> {
+        Self::connect_apart(pool, pool, names).await
+    }
+
+    /// The same for a listener that goes another way to the database than the writers: they may be behind a transaction
+    /// pooler, which `NOTIFY` passes and `LISTEN` does not. The notification of the test is sent through the writers'
+    /// pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresWakeup::connect`]; [`WakeupError::NotDelivered`] also where the writers' pool leads to another database.
+    ///
+    /// # Cancel safety
+    ///
+    /// Yes: nothing stays behind.
+    pub async fn connect_apart(
+        pool: &PgPool,
+        writers: &PgPool,
+        names: &TableNames,
+    ) -> Result<Self, WakeupError> {
         let (pool, channel) = (pool.clone(), channel(names));
-        let mut wakeup = Self { pool, channel, listener: None, pause: FIRST_PAUSE };
+        let mut wakeup = Self { pool, channel, listener: None, silence: SILENCE_LIMIT, pause: FIRST_PAUSE };
         // Before anything listens: through a pooler it would be somebody else's connection that gets the notifications.
         if pooler::detect(&Connections::from_pool(&wakeup.pool)).await.map_err(WakeupError::Store)? {
             return Err(WakeupError::Pooler);
         }
         wakeup.listen().await.map_err(WakeupError::store)?;
-        send(&wakeup.pool, &wakeup.channel).await.map_err(WakeupError::store)?;
+        send(writers, &wakeup.channel).await.map_err(WakeupError::store)?;
         match tokio::time::timeout(ARRIVAL_LIMIT, wakeup.receive()).await {
             Ok(Ok(())) => Ok(wakeup),
             Ok(Err(error)) => Err(WakeupError::store(error)),
             Err(_) => Err(WakeupError::NotDelivered { within: ARRIVAL_LIMIT }),
         }
+    }
+
+    /// How long the connection may be silent before it is asked whether it still lives: less than the time after which a
+    /// firewall on the way forgets it. A connection that does not answer is replaced. Default 60 s.
+    #[must_use]
+    pub fn silence_limit(mut self, limit: Duration) -> Self {
+        self.silence = limit;
+        self
     }
 
     /// The channel: what a program in another language passes to `NOTIFY`.
@@ -116,7 +146,7 @@ impl PostgresWakeup {
             return Err(sqlx::Error::PoolClosed);
         };
         loop {
-            match tokio::time::timeout(SILENCE_LIMIT, listener.try_recv()).await {
+            match tokio::time::timeout(self.silence, listener.try_recv()).await {
                 Ok(Ok(Some(_))) => break,
                 Ok(Ok(None)) => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into())),
                 Ok(Err(error)) => return Err(error),

@@ -66,12 +66,28 @@ impl Config {
             Ok(store) => store,
             Err(error) => return vec![misconfigured(&error)],
         };
-        let findings = store.diagnose().await;
+        let mut findings = store.diagnose().await;
+        // What keeps the database from answering has been said.
+        if findings.iter().all(|finding| finding.severity < Severity::Error) {
+            findings.extend(self.notifications().await);
+        }
         // What keeps them from being read is among the findings.
         for topic in store.waiting_topics(LOOK).await.unwrap_or_default() {
             topics.extend(Topic::new(topic).ok());
         }
         findings
+    }
+
+    /// Whether those of PostgreSQL arrive, where a relay would listen for them.
+    #[cfg(feature = "sqlx-postgres")]
+    async fn notifications(&self) -> Option<Finding> {
+        let url = self.store.url.as_deref().filter(|_| self.wakeups.listen)?;
+        crate::wakeup::diagnose(url, &self.table_names().ok()?).await
+    }
+
+    #[cfg(not(feature = "sqlx-postgres"))]
+    fn notifications(&self) -> std::future::Ready<Option<Finding>> {
+        std::future::ready(None)
     }
 }
 
