@@ -34,3 +34,7 @@ pub const OTHER_TOPICS: &str = "other";
 
 /// The source of hints given by [`Waker::wake`](crate::Waker::wake).
 pub const IN_PROCESS: &str = "in_process";
+
+/// The source of hints of writers in this process whose transaction is not committed yet
+/// ([`CommitHint::expected`](outbox_core::CommitHint::expected)).
+pub const EXPECTED: &str = "expected";

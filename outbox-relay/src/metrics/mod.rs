@@ -5,13 +5,15 @@
 //! tells its counts once a second; only how long a handler took is told for each.
 //!
 //! * **Counters** count what has happened: a confirmation when it has come, a retry or a dead letter when it is written.
-//! * **Gauges of a relay** are set when they change, and with every renewal of the leases.
+//! * **Gauges of a relay** are set when they change, and with every renewal of the leases; the circuit breaker of a
+//!   publisher when it changes, and every few seconds while something is published.
 //! * **Gauges of the table** ([`StatsSampler`]) are read by a task of its own. They keep their last value while the
 //!   database is away; [`names::STATS_AGE_SECONDS`] says how old it is.
 //! * **One relay per process** is what the gauges of a relay without a label are for; of several the last one shows.
 //! * **Ages**: [`names::COMMIT_TO_ACK_SECONDS`] compares two clocks. What is known of their difference is taken into
 //!   account and is a metric too ([`names::DATABASE_CLOCK_AHEAD_SECONDS`]).
 
+mod calls;
 mod clock;
 mod labels;
 pub mod names;
@@ -20,7 +22,8 @@ mod sampler;
 mod tally;
 mod topics;
 
-pub use labels::{IN_PROCESS, OTHER_TOPICS, Path};
+pub(crate) use calls::Calls;
+pub use labels::{EXPECTED, IN_PROCESS, OTHER_TOPICS, Path};
 pub(crate) use report::{Figures, SharedFigures, leases, store_up, wakeups};
 pub use report::{describe, published};
 pub use sampler::{RunningSampler, Sample, StatsSampler};

@@ -113,7 +113,7 @@ const fn metric(
     Metric { name, kind, unit, labels, help }
 }
 
-/// What a relay reports while it works.
+/// What a relay reports while it works; those with the label `path` also a publisher that does not wait for a relay.
 pub const RELAY: &[Metric] = &[
     metric(
         PUBLISHED_TOTAL,
@@ -127,8 +127,9 @@ pub const RELAY: &[Metric] = &[
         PUBLISH_ERRORS_TOTAL,
         Kind::Counter,
         Unit::Count,
-        &["kind", "transport"],
-        "Messages that the broker did not confirm, once per try: unavailable, unknown, retryable or rejected.",
+        &["path", "kind", "transport"],
+        "Messages that the broker did not confirm, once per try, which was direct or relayed: unavailable, unknown, \
+         retryable or rejected.",
     ),
     metric(
         DEAD_TOTAL,
@@ -156,8 +157,8 @@ pub const RELAY: &[Metric] = &[
         PUBLISH_SECONDS,
         Kind::Histogram { buckets: CALL },
         Unit::Seconds,
-        &["transport"],
-        "One call of the transport with one batch, confirmations included.",
+        &["path", "transport"],
+        "One call of the transport with one batch, confirmations included; by a publisher (direct) or a relay (relayed).",
     ),
     metric(
         DATABASE_CLOCK_AHEAD_SECONDS,
@@ -172,7 +173,8 @@ pub const RELAY: &[Metric] = &[
         Kind::Counter,
         Unit::Count,
         &["source"],
-        "Hints that something was committed, by what gave them: in_process, or the name of a wake-up.",
+        "Hints that something was committed, by what gave them: in_process, expected (not committed yet), or the \
+         name of a wake-up.",
     ),
     metric(
         POLL_INTERVAL_SECONDS,
@@ -201,8 +203,9 @@ pub const RELAY: &[Metric] = &[
         BREAKER_STATE,
         Kind::Gauge,
         Unit::Count,
-        &["destination"],
-        "The circuit breaker of a destination: 0 closed, 1 half open (a probe is under way), 2 open.",
+        &["path", "destination"],
+        "The circuit breaker of a destination: 0 closed, 1 half open (a probe is under way), 2 open. That of a publisher \
+         (direct) finds out that the broker is back when there is something to publish, that of a relay (relayed) by itself.",
     ),
     metric(STORE_UP, Kind::Gauge, Unit::Count, &[], "1 while the database answers the relay, else 0."),
 ];

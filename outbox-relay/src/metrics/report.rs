@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ::metrics::{SharedString, counter, gauge, histogram};
-use outbox_core::{DeadReason, PublishErrorKind};
+use outbox_core::DeadReason;
 
+use super::calls::Calls;
 use super::clock::DatabaseClock;
 use super::labels::Path;
 use super::names::{self, Kind};
@@ -13,13 +14,6 @@ use super::tally::{BatchTally, SettleTally};
 use super::topics::TopicLabels;
 use crate::breaker::BreakerState;
 use crate::poller::Pace;
-
-const ERROR_KINDS: [PublishErrorKind; 4] = [
-    PublishErrorKind::Unavailable,
-    PublishErrorKind::Unknown,
-    PublishErrorKind::Retryable,
-    PublishErrorKind::Rejected,
-];
 
 /// Tells the recorder unit and help of every metric. A relay does it when it starts; an exporter that is installed later
 /// asks for it itself.
@@ -43,8 +37,7 @@ pub fn published(path: Path, transport: &'static str, topic: SharedString, messa
 /// What a relay reports of one destination.
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
-    destination: SharedString,
-    transport: &'static str,
+    calls: Calls,
     shared: SharedFigures,
     pace: Option<Pace>,
     breaker: Option<BreakerState>,
@@ -60,19 +53,16 @@ pub(crate) struct SharedFigures {
 impl Figures {
     pub(crate) fn new(destination: &str, transport: &'static str, shared: SharedFigures) -> Self {
         let destination = SharedString::from_shared(Arc::from(destination));
-        Self { destination, transport, shared, pace: None, breaker: None }
+        Self { calls: Calls::new(Path::Relayed, destination, transport), shared, pace: None, breaker: None }
     }
 
     /// A batch that was published: what came of it, when that was known, and how long it took.
     pub(crate) fn published(&self, tally: &BatchTally, confirmed_at: SystemTime, took: Duration) {
-        let transport = self.transport;
+        let transport = self.calls.transport();
         for (topic, messages) in tally.topics() {
             published(Path::Relayed, transport, self.shared.topics.of(topic), messages);
         }
-        for (kind, messages) in tally.errors() {
-            self.failed(*kind, *messages);
-        }
-        histogram!(names::PUBLISH_SECONDS, "transport" => transport).record(took);
+        self.calls.ended(tally.errors(), took);
         if tally.observed().is_empty() {
             return;
         }
@@ -87,11 +77,6 @@ impl Figures {
         if clock.ahead() != before {
             gauge!(names::DATABASE_CLOCK_AHEAD_SECONDS).set(clock.ahead());
         }
-    }
-
-    fn failed(&self, kind: PublishErrorKind, messages: u64) {
-        counter!(names::PUBLISH_ERRORS_TOTAL, "kind" => kind.as_str(), "transport" => self.transport)
-            .increment(messages);
     }
 
     /// A settle that was written.
@@ -123,17 +108,13 @@ impl Figures {
         }
         let changed = self.breaker.replace(breaker) != Some(breaker);
         if changed {
-            self.breaker(breaker);
+            self.calls.breaker(breaker);
         }
         changed
     }
 
     fn interval(&self, interval: Duration) {
-        gauge!(names::POLL_INTERVAL_SECONDS, "destination" => self.destination.clone()).set(interval);
-    }
-
-    fn breaker(&self, breaker: BreakerState) {
-        gauge!(names::BREAKER_STATE, "destination" => self.destination.clone()).set(breaker.level());
+        gauge!(names::POLL_INTERVAL_SECONDS, "destination" => self.calls.destination().clone()).set(interval);
     }
 
     /// Sets the gauges again, for an exporter that was installed after the last change, and shows counters that have not
@@ -142,12 +123,10 @@ impl Figures {
         self.settled(&SettleTally { retries: 0, dead: DeadReason::ALL.map(|reason| (reason, 0)).to_vec() });
         counter!(names::RETRIES_TOTAL).increment(0);
         counter!(names::STALE_SETTLES_TOTAL).increment(0);
-        for kind in ERROR_KINDS {
-            self.failed(kind, 0);
-        }
+        self.calls.repeat();
         self.interval(interval);
         if let Some(breaker) = self.breaker {
-            self.breaker(breaker);
+            self.calls.breaker(breaker);
         }
         let ahead = self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner).ahead();
         gauge!(names::DATABASE_CLOCK_AHEAD_SECONDS).set(ahead);

@@ -8,6 +8,7 @@ use outbox_core::{
     ClaimRequest, ClaimSource, HoldState, OrderingKey, OutboxStore, Scope, Seq, ShardSet, StoreError,
     TopicFilter,
 };
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::PublisherConfig;
@@ -30,6 +31,8 @@ pub(super) struct Backlog {
     gate: Mutex<Gate>,
     /// There was nothing when this publisher first looked: an earlier process has left nothing.
     clean_start: AtomicBool,
+    /// The first look has ended. Until then nobody knows anything, and the first messages of all keys wait for it.
+    first_look: watch::Sender<bool>,
     wait: Duration,
     interval: Duration,
 }
@@ -69,6 +72,7 @@ impl Backlog {
             scope: Scope { shards: ShardSet::all(ShardSet::MAX), topics },
             gate: Mutex::default(),
             clean_start: AtomicBool::new(false),
+            first_look: watch::Sender::new(false),
             wait: config.handover_wait,
             interval: config.handover_interval,
         }
@@ -94,18 +98,26 @@ impl Backlog {
         deadline: Instant,
         desk: &Desk,
     ) -> bool {
-        if place.others() == Others::NotLooked && self.clean_start.load(Ordering::Relaxed) {
-            place.others_are_free();
-            if !place.holds(key) {
-                return true;
-            }
+        if self.started_clean(key, place) {
+            return true;
         }
         let now = Instant::now();
         if place.not_before.is_some_and(|time| now < time) {
             return false;
         }
-        let Some(look) = self.look(now) else {
-            return false;
+        let look = match self.look(now) {
+            Some(look) => look,
+            None if *self.first_look.borrow() => return false,
+            None => {
+                let mut first = self.first_look.subscribe();
+                // It lives as long as this.
+                let _ = tokio::time::timeout_at(deadline, first.wait_for(|ended| *ended)).await;
+                if self.started_clean(key, place) {
+                    return true;
+                }
+                let Some(look) = self.look(Instant::now()) else { return false };
+                look
+            }
         };
         let [mut pause, longest] = PAUSES;
         let mut first = None;
@@ -156,6 +168,15 @@ impl Backlog {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest);
         }
+    }
+
+    /// Whether this is known without a look, because there was nothing at the first one.
+    fn started_clean(&self, key: &OrderingKey, place: &mut Place) -> bool {
+        if place.others() == Others::NotLooked && self.clean_start.load(Ordering::Relaxed) {
+            place.others_are_free();
+            return !place.holds(key);
+        }
+        false
     }
 
     /// The keys that have messages in the outbox: all, or only this one of those that are not fresh. `None` if there is
@@ -223,6 +244,7 @@ impl Drop for Look<'_> {
     fn drop(&mut self) {
         if self.alone {
             self.backlog.gate().looking = false;
+            self.backlog.first_look.send_replace(true);
         }
     }
 }

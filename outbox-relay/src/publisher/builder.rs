@@ -7,7 +7,9 @@ use super::backlog::Backlog;
 use super::circuit::Circuit;
 use super::desk::Desk;
 use super::destination::{Destination, Fallback};
+use super::figures::Figures;
 use super::{Inner, MessageSink, Publisher, PublisherConfig, PublisherConfigError};
+use crate::metrics::{self, TopicLabels};
 
 /// Makes a [`Publisher`].
 #[must_use = "a publisher is made by `build`"]
@@ -56,15 +58,18 @@ impl PublisherBuilder {
         let Self { sink, outbox, transport, routes, config } = self;
         let mut destinations = Vec::with_capacity(routes.len() + 1);
         if let Some(transport) = transport {
+            metrics::describe();
+            let labels = TopicLabels::default();
             let mut taken: Vec<TopicPattern> = Vec::new();
-            let mut add = |name: String, include: Vec<TopicPattern>, transport| {
+            let mut add = |name: String, include: Vec<TopicPattern>, transport: Arc<dyn Transport>| {
+                let figures = Figures::new(&name, transport.capabilities().name, labels.clone());
                 let topics = TopicFilter { include: include.clone(), exclude: taken.clone() };
                 taken.extend(include);
                 let fallback = outbox.as_ref().map(|outbox| {
                     let backlog = Backlog::new(Arc::clone(outbox), topics.clone(), &config);
-                    Fallback::new(Circuit::new(name.clone(), &config), backlog)
+                    Fallback::new(Circuit::new(figures.calls().clone(), &config), backlog)
                 });
-                destinations.push(Destination::new(name, topics, transport, fallback, &config));
+                destinations.push(Destination::new(name, topics, transport, fallback, figures, &config));
             };
             for (name, topics, transport) in routes {
                 add(name, topics, transport);
@@ -73,6 +78,7 @@ impl PublisherBuilder {
             add(name, Vec::new(), transport);
         }
         config.validate(destinations.iter().map(|destination| &destination.capabilities))?;
+        destinations.iter().for_each(Destination::repeat);
         Ok(Publisher { inner: Arc::new(Inner::new(destinations, outbox, Desk::new(sink))) })
     }
 }

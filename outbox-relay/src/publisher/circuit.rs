@@ -5,11 +5,12 @@ use tokio::time::Instant;
 
 use super::PublisherConfig;
 use crate::breaker::{Breaker, Change, Permission};
+use crate::metrics::Calls;
 
 /// The circuit breaker of one destination, for callers that overlap.
 #[derive(Debug)]
 pub(super) struct Circuit {
-    destination: String,
+    calls: Calls,
     state: Mutex<State>,
     opened: Notify,
 }
@@ -41,9 +42,9 @@ pub(super) struct Sent<'a> {
 }
 
 impl Circuit {
-    pub(super) fn new(destination: String, config: &PublisherConfig) -> Self {
+    pub(super) fn new(calls: Calls, config: &PublisherConfig) -> Self {
         let breaker = Breaker::new(config.breaker_first, config.breaker_longest);
-        Self { destination, state: Mutex::new(State { breaker, openings: 0 }), opened: Notify::new() }
+        Self { calls, state: Mutex::new(State { breaker, openings: 0 }), opened: Notify::new() }
     }
 
     /// Whether something may be sent, or one message to try it.
@@ -67,7 +68,7 @@ impl Circuit {
         match state.breaker.permission(Instant::now()) {
             Permission::Free => Ticket::Free(sent(state.openings)),
             Permission::Probe => {
-                state.breaker.probe_started();
+                self.change(&mut state, Breaker::probe_started);
                 Ticket::Probe(sent(state.openings))
             }
             Permission::Not { .. } | Permission::ProbeUnderWay => Ticket::No,
@@ -85,6 +86,25 @@ impl Circuit {
         }
     }
 
+    /// Reports its state, whether it has changed or not.
+    pub(super) fn tell(&self) {
+        self.calls.breaker(self.state().breaker.state());
+    }
+
+    /// Changes its state and reports that. The lock is kept meanwhile: the gauge is to show the last of two changes.
+    fn change<R>(&self, state: &mut State, change: impl FnOnce(&mut Breaker) -> R) -> R {
+        let before = state.breaker.state();
+        let result = change(&mut state.breaker);
+        if state.breaker.state() != before {
+            self.calls.breaker(state.breaker.state());
+        }
+        result
+    }
+
+    fn destination(&self) -> &str {
+        self.calls.destination()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,9 +115,11 @@ impl Sent<'_> {
     pub(super) fn answered(mut self) {
         self.answered = true;
         let mut state = self.circuit.state();
-        if state.openings == self.openings && state.breaker.succeeded() == Change::Closed {
+        if state.openings == self.openings
+            && self.circuit.change(&mut state, Breaker::succeeded) == Change::Closed
+        {
             tracing::info!(
-                destination = self.circuit.destination,
+                destination = self.circuit.destination(),
                 "the broker takes messages again; they are published at once"
             );
         }
@@ -107,10 +129,11 @@ impl Sent<'_> {
     pub(super) fn failed(mut self, error: &str) {
         self.answered = true;
         let mut state = self.circuit.state();
-        if state.openings == self.openings && state.breaker.unavailable(Instant::now()) == Change::Opened {
+        let unavailable = |breaker: &mut Breaker| breaker.unavailable(Instant::now());
+        if state.openings == self.openings && self.circuit.change(&mut state, unavailable) == Change::Opened {
             state.openings += 1;
             tracing::error!(
-                destination = self.circuit.destination,
+                destination = self.circuit.destination(),
                 error,
                 "the broker is not available; messages go to the outbox"
             );
@@ -125,7 +148,7 @@ impl Drop for Sent<'_> {
         if !self.answered {
             let mut state = self.circuit.state();
             if state.openings == self.openings {
-                state.breaker.probe_inconclusive(Instant::now());
+                self.circuit.change(&mut state, |breaker| breaker.probe_inconclusive(Instant::now()));
             }
         }
     }

@@ -9,6 +9,7 @@ mod backlog;
 mod circuit;
 mod desk;
 mod destination;
+mod figures;
 mod share;
 mod turns;
 
@@ -25,10 +26,11 @@ pub use path::PublishPath;
 pub use sink::{MessageSink, SinkError, StatefulSink, sink};
 pub use stats::PublisherStats;
 
-use crate::metrics::{self, BatchTally, TopicLabels};
+use tracing::Instrument as _;
+
 use crate::relay::Relay;
 use desk::Desk;
-use destination::{Destination, Ended};
+use destination::Destination;
 use stats::Counters;
 
 /// Publishes messages that belong to no transaction, in one of three modes with the same calls. A clone is another
@@ -109,7 +111,6 @@ struct Inner {
     outbox: Option<Arc<dyn OutboxStore>>,
     desk: Desk,
     counters: Counters,
-    topics: TopicLabels,
 }
 
 impl Publisher {
@@ -226,7 +227,8 @@ impl Publisher {
             return Vec::new();
         }
         let messages = batch.len();
-        match tokio::spawn(Arc::clone(&self.inner).publish(batch)).await {
+        // In the caller's span, where it is looked for.
+        match tokio::spawn(Arc::clone(&self.inner).publish(batch).in_current_span()).await {
             Ok(results) => results,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -238,7 +240,7 @@ impl Publisher {
 
 impl Inner {
     fn new(destinations: Vec<Destination>, outbox: Option<Arc<dyn OutboxStore>>, desk: Desk) -> Self {
-        Self { destinations, outbox, desk, counters: Counters::default(), topics: TopicLabels::default() }
+        Self { destinations, outbox, desk, counters: Counters::default() }
     }
 
     async fn publish(self: Arc<Self>, batch: Vec<OutboxMessage>) -> Vec<Result<PublishPath, PublisherError>> {
@@ -257,7 +259,7 @@ impl Inner {
             let mine: Vec<usize> = (0..batch.len()).filter(is_mine).collect();
             if !mine.is_empty() {
                 let of_this = destination.publish(&batch, mine, &self.desk).await;
-                self.report(&batch, &of_this, destination.capabilities.name);
+                destination.figures.ended(&batch, &of_this);
                 ended.extend(of_this);
                 if destination.is_due_for_a_check() {
                     let inner = Arc::clone(&self);
@@ -275,20 +277,6 @@ impl Inner {
     fn destination_of(&self, message: &OutboxMessage) -> usize {
         let matches = |destination: &Destination| destination.topics.matches(message.topic().as_str());
         self.destinations.iter().position(matches).unwrap_or(self.destinations.len() - 1)
-    }
-
-    /// The recorder is asked once per topic, path and batch.
-    fn report(&self, batch: &[OutboxMessage], ended: &[Ended], transport: &'static str) {
-        for path in [PublishPath::Direct, PublishPath::Fallback] {
-            let mut tally = BatchTally::of(ended.len());
-            let took_it = ended.iter().filter(|(_, result)| matches!(result, Ok(taken) if *taken == path));
-            took_it.for_each(|(index, _)| tally.confirmed(&batch[*index]));
-            if let Some(counted_as) = path.counted_as() {
-                for (topic, messages) in tally.topics() {
-                    metrics::published(counted_as, transport, self.topics.of(topic), messages);
-                }
-            }
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -6,6 +6,7 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, LocalRecorderGuard, Metadata,
     Recorder, SharedString, Unit,
 };
+use outbox_relay::metrics::names::{self, Kind, Metric};
 
 /// A recorder that keeps everything it was ever told, and counts how often it was asked for a series.
 #[derive(Default)]
@@ -78,6 +79,28 @@ impl Ledger {
     /// The value of a gauge.
     pub(crate) fn last(&self, series: &str) -> Option<f64> {
         self.values(series).last().copied()
+    }
+
+    /// Of all series that were seen: kinds and labels are those of the list. And each of these metrics has moved.
+    pub(crate) fn assert_moved<'a>(&self, expected: impl IntoIterator<Item = &'a Metric>) {
+        let series = self.series();
+        for series in &series {
+            let metric = names::all().find(|metric| metric.name == series.name);
+            let metric = metric.unwrap_or_else(|| panic!("{} is not in the list", series.name));
+            let kind = match metric.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                _ => "histogram",
+            };
+            assert_eq!(series.kind, kind, "{}", series.name);
+            let labels: BTreeSet<&str> = series.labels.iter().map(|(key, _)| key.as_str()).collect();
+            assert_eq!(labels, metric.labels.iter().copied().collect(), "{}", series.name);
+        }
+        let moved: BTreeSet<&str> =
+            series.iter().filter(|series| series.has_moved()).map(|series| series.name.as_str()).collect();
+        let names = expected.into_iter().map(|metric| metric.name);
+        let missing: Vec<&str> = names.filter(|name| !moved.contains(name)).collect();
+        assert!(missing.is_empty(), "these have not moved: {missing:?}");
     }
 
     fn find(&self, kind: &'static str, key: &Key) -> Arc<Series> {

@@ -2,12 +2,13 @@
 
 use opentelemetry::trace::{SpanId, SpanKind, Status, TraceContextExt, TraceId, Tracer, TracerProvider};
 use opentelemetry::{Context, global};
-use opentelemetry_sdk::trace::{InMemorySpanExporterBuilder, SdkTracerProvider};
+use opentelemetry_sdk::trace::{InMemorySpanExporterBuilder, SdkTracerProvider, SpanData};
 use outbox_core::{OutboxMessage, PublishErrorKind};
 use outbox_memory::{MemoryStore, Verdict};
 use outbox_relay::trace::{TRACEPARENT, context_of, current_traceparent};
 
 use crate::harness::*;
+use crate::publisher::desk::direct_first;
 
 // One test: the tracer provider is one for the process.
 #[tokio::test(start_paused = true)]
@@ -25,7 +26,7 @@ async fn producer_dwell_publish_and_consumer_are_one_trace() {
         let _current = producer.clone().attach();
         current_traceparent().unwrap()
     };
-    let (trace, span) = (TraceId::from(parent.trace_id()), SpanId::from(parent.span_id()));
+    let (trace, parent_id) = (TraceId::from(parent.trace_id()), SpanId::from(parent.span_id()));
     let message = |number: usize, parent: &str| {
         let message = OutboxMessage::bytes("orders", number.to_string()).unwrap();
         message.header(TRACEPARENT, parent).build().unwrap()
@@ -53,7 +54,7 @@ async fn producer_dwell_publish_and_consumer_are_one_trace() {
     let publishes = named("outbox publish");
     assert_eq!(publishes.len(), 2, "not the one that is not sampled, nor the one without a trace: {spans:?}");
     for publish in &publishes {
-        assert_eq!((publish.span_context.trace_id(), publish.parent_span_id), (trace, span));
+        assert_eq!((publish.span_context.trace_id(), publish.parent_span_id), (trace, parent_id));
         assert_eq!(publish.span_kind, SpanKind::Producer);
         assert!(publish.start_time <= publish.end_time);
         let attribute = |name: &str| publish.attributes.iter().find(|found| found.key.as_str() == name);
@@ -63,9 +64,44 @@ async fn producer_dwell_publish_and_consumer_are_one_trace() {
     let failed: Vec<_> = publishes.iter().filter(|publish| publish.status != Status::Unset).collect();
     assert_eq!(failed.len(), 1);
     for dwell in named("outbox dwell") {
-        assert_eq!((dwell.span_context.trace_id(), dwell.parent_span_id), (trace, span));
+        assert_eq!((dwell.span_context.trace_id(), dwell.parent_span_id), (trace, parent_id));
         assert!(publishes.iter().any(|publish| publish.start_time == dwell.end_time));
     }
     assert_eq!(named("outbox dwell").len(), 2);
     assert_eq!(named("bill order")[0].span_context.trace_id(), trace);
+
+    // What a publisher does stands in the same trace. The copy that is away goes by the outbox.
+    exporter.reset();
+    let publisher = direct_first(&store, &broker).build().unwrap();
+    publisher.publish(&message(4, &text)).await.unwrap();
+    broker.down();
+    publisher.publish(&message(5, &text)).await.unwrap();
+    publisher.publish(&message(6, not_sampled)).await.unwrap();
+    broker.up();
+    drained(&relay).await;
+    let spans = exporter.get_finished_spans().unwrap();
+    assert!(
+        spans.iter().all(|span| (span.span_context.trace_id(), span.parent_span_id) == (trace, parent_id))
+    );
+    let path = |span: &SpanData| {
+        let found = span.attributes.iter().find(|found| found.key.as_str() == "outbox.path");
+        found.unwrap().value.as_str().into_owned()
+    };
+    let told: Vec<_> =
+        spans.iter().map(|span| (&*span.name, path(span), span.status == Status::Unset)).collect();
+    let told: Vec<_> = told.iter().map(|(name, path, well)| (*name, path.as_str(), *well)).collect();
+    // The relay, too, may have tried while the broker was away.
+    let (direct, rest) = told.split_at(3);
+    assert_eq!(
+        direct,
+        [
+            ("outbox publish", "direct", true),
+            ("outbox publish", "direct", false),
+            ("outbox store", "fallback", true)
+        ]
+    );
+    assert!(
+        rest.ends_with(&[("outbox dwell", "relayed", true), ("outbox publish", "relayed", true)]),
+        "{rest:?}"
+    );
 }

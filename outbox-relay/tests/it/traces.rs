@@ -1,15 +1,20 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use outbox_core::{OutboxMessage, PublishErrorKind};
 use outbox_memory::{MemoryStore, Verdict};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Event, Instrument as _, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry};
 
 use crate::harness::*;
+use crate::publisher::desk::direct_first;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -24,8 +29,15 @@ struct Recording {
 
 #[derive(Default)]
 struct Seen {
-    spans: Vec<(&'static str, Fields)>,
+    spans: Vec<Recorded>,
     events: Vec<Fields>,
+}
+
+struct Recorded {
+    id: Id,
+    name: &'static str,
+    parent: Option<&'static str>,
+    fields: Fields,
 }
 
 impl Recording {
@@ -33,13 +45,33 @@ impl Recording {
         Self { most, seen: Arc::default() }
     }
 
+    fn listen(&self) -> DefaultGuard {
+        // As long as there is just one subscriber, a place in the code that a thread without any comes to first counts as
+        // of no interest to all, and the other tests have none.
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Registry::default()));
+        LazyLock::force(&SECOND);
+        tracing::subscriber::set_default(Registry::default().with(self.clone()))
+    }
+
     fn spans(&self) -> Vec<(&'static str, Fields)> {
-        self.seen.lock().unwrap().spans.clone()
+        let seen = self.seen.lock().unwrap();
+        seen.spans.iter().map(|span| (span.name, span.fields.clone())).collect()
+    }
+
+    /// The spans of a name that were made within the span of another.
+    fn spans_within(&self, outer: &str, name: &str) -> Vec<Fields> {
+        let seen = self.seen.lock().unwrap();
+        let wanted = seen.spans.iter().filter(|span| span.name == name && span.parent == Some(outer));
+        wanted.map(|span| span.fields.clone()).collect()
     }
 
     fn published(&self) -> Vec<Fields> {
+        self.events("published")
+    }
+
+    fn events(&self, text: &str) -> Vec<Fields> {
         let mut events = self.seen.lock().unwrap().events.clone();
-        events.retain(|fields| fields.get("message").is_some_and(|message| message == "published"));
+        events.retain(|fields| fields.get("message").is_some_and(|message| message == text));
         events
     }
 }
@@ -56,35 +88,31 @@ impl Visit for Visitor<'_> {
     }
 }
 
-impl Subscriber for Recording {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recording {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         metadata.target().starts_with("outbox_relay") && *metadata.level() <= self.most
     }
 
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
+    fn on_new_span(&self, span: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::new();
         span.record(&mut Visitor(&mut fields));
-        let spans = &mut self.seen.lock().unwrap().spans;
-        spans.push((span.metadata().name(), fields));
-        Id::from_u64(u64::try_from(spans.len()).unwrap())
+        let parent = context.span(id).unwrap().parent().map(|parent| parent.name());
+        let recorded = Recorded { id: id.clone(), name: span.metadata().name(), parent, fields };
+        self.seen.lock().unwrap().spans.push(recorded);
     }
 
-    fn record(&self, span: &Id, values: &Record<'_>) {
-        let place = usize::try_from(span.into_u64()).unwrap() - 1;
-        values.record(&mut Visitor(&mut self.seen.lock().unwrap().spans[place].1));
+    fn on_record(&self, span: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        let mut seen = self.seen.lock().unwrap();
+        // Numbers are used again: it is the last of them.
+        let recorded = seen.spans.iter_mut().rfind(|recorded| recorded.id == *span).unwrap();
+        values.record(&mut Visitor(&mut recorded.fields));
     }
 
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::new();
         event.record(&mut Visitor(&mut fields));
         self.seen.lock().unwrap().events.push(fields);
     }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
 
 fn traced(number: usize) -> OutboxMessage {
@@ -95,7 +123,7 @@ fn traced(number: usize) -> OutboxMessage {
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_a_span_and_a_look_that_finds_nothing_is_none() {
     let recording = Recording::new(Level::TRACE);
-    let _recording = tracing::subscriber::set_default(recording.clone());
+    let _recording = recording.listen();
     let store = MemoryStore::new();
     let broker = plain_broker().with_behaviour(|message, _| match number(message) {
         2 => Verdict::Fail(PublishErrorKind::Rejected),
@@ -127,7 +155,7 @@ async fn a_batch_is_a_span_and_a_look_that_finds_nothing_is_none() {
 #[tokio::test(start_paused = true)]
 async fn messages_are_not_told_one_by_one_unless_that_is_asked_for() {
     let recording = Recording::new(Level::DEBUG);
-    let _recording = tracing::subscriber::set_default(recording.clone());
+    let _recording = recording.listen();
     let store = MemoryStore::new();
     let broker = plain_broker();
     let relay = relay(&store, &broker).await;
@@ -135,4 +163,45 @@ async fn messages_are_not_told_one_by_one_unless_that_is_asked_for() {
     drained(&relay).await;
     assert_eq!(recording.published().len(), 0);
     assert_eq!(recording.spans().len(), usize::try_from(broker.publishes()).unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_tells_which_way_each_message_took_in_the_span_of_its_caller() {
+    let recording = Recording::new(Level::TRACE);
+    let _recording = recording.listen();
+    let (store, broker) = (MemoryStore::new(), plain_broker());
+    let publisher = direct_first(&store, &broker).build().unwrap();
+    let request = || tracing::info_span!(target: "outbox_relay_test", "request");
+    publisher.publish(&traced(0)).instrument(request()).await.unwrap();
+    broker.down();
+    publisher.publish(&traced(1)).instrument(request()).await.unwrap();
+    // Known to be away: it is not tried.
+    publisher.publish_all(&[traced(2), unkeyed(3)]).instrument(request()).await;
+    let delayed = OutboxMessage::bytes("orders", "4").unwrap().delay(Duration::from_secs(9)).build().unwrap();
+    publisher.publish(&delayed).instrument(request()).await.unwrap();
+
+    let outcomes = |name: &str, fields: [&str; 3]| {
+        let spans = recording.spans_within("request", name);
+        let of = |span: &Fields| fields.map(|field| span.get(field).cloned().unwrap_or_default());
+        spans.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        outcomes("publish", ["path", "confirmed", "failed"]),
+        [["direct", "1", "0"], ["direct", "0", "1"]]
+    );
+    assert_eq!(
+        outcomes("store", ["path", "messages", "stored"]),
+        [["fallback", "1", "true"], ["fallback", "2", "true"]]
+    );
+    let tries = recording.published();
+    let field = |event: &Fields, name: &str| event.get(name).cloned();
+    assert_eq!(tries.len(), 2);
+    assert!(tries.iter().all(|event| event["path"] == "direct" && event["traceparent"] == PARENT));
+    assert_eq!((field(&tries[0], "failure"), field(&tries[0], "dwell")), (None, None));
+    assert_eq!(field(&tries[1], "failure").as_deref(), Some("unavailable"));
+    let stored = recording.events("stored");
+    assert_eq!(stored.len(), 3);
+    assert!(stored.iter().all(|event| event["path"] == "fallback"));
+    let traces: Vec<_> = stored.iter().map(|event| field(event, "traceparent")).collect();
+    assert_eq!(traces, [Some(PARENT.to_owned()), Some(PARENT.to_owned()), None]);
 }

@@ -59,8 +59,14 @@ async fn what_a_relay_does_can_be_scraped() {
     let value = |series: &str| *samples.get(series).unwrap_or_else(|| panic!("no {series} in\n{text}"));
     assert_eq!(value("outbox_published_total{path=\"relayed\",transport=\"memory\",topic=\"orders\"}"), 2.0);
     assert_eq!(value("outbox_published_total{path=\"relayed\",transport=\"memory\",topic=\"late\"}"), 1.0);
-    assert_eq!(value("outbox_publish_errors_total{kind=\"rejected\",transport=\"memory\"}"), 1.0);
-    assert_eq!(value("outbox_publish_errors_total{kind=\"unknown\",transport=\"memory\"}"), 0.0);
+    assert_eq!(
+        value("outbox_publish_errors_total{path=\"relayed\",kind=\"rejected\",transport=\"memory\"}"),
+        1.0
+    );
+    assert_eq!(
+        value("outbox_publish_errors_total{path=\"relayed\",kind=\"unknown\",transport=\"memory\"}"),
+        0.0
+    );
     assert_eq!(value("outbox_dead_total{reason=\"rejected\"}"), 1.0);
     assert_eq!(value("outbox_retries_total"), 1.0);
     assert_eq!((value("outbox_pending"), value("outbox_shards_owned")), (0.0, 16.0));

@@ -36,6 +36,7 @@ async fn every_metric_of_a_consumer_moves_and_adds_up() {
         assert!(count > 0, "{stats:?}");
         assert!((total(name) - expected(count)).abs() < f64::EPSILON, "{name}: {stats:?}");
     }
+    ledger.assert_moved(names::CONSUMER);
     let handled = ledger.values(&format!("{}{{consumer=billing}}", names::CONSUMER_HANDLE_SECONDS));
     // Four that worked, two that failed, one that was rejected, one that came twice.
     assert_eq!(handled.len(), 8);

@@ -6,23 +6,23 @@ use outbox_relay::{PublishPath, Publisher, PublisherBuilder, PublisherError, Rel
 
 use crate::harness::{Connection, start};
 
-pub(super) type Published = Result<PublishPath, PublisherError>;
+pub(crate) type Published = Result<PublishPath, PublisherError>;
 
 /// A short transaction, as with any other database.
-pub(super) async fn write(store: &MemoryStore, messages: &[OutboxMessage]) -> Result<(), SinkError> {
+pub(crate) async fn write(store: &MemoryStore, messages: &[OutboxMessage]) -> Result<(), SinkError> {
     let mut transaction = store.begin();
     MemoryWriter.enqueue_all(&mut transaction, messages).await?;
     transaction.commit();
     Ok(())
 }
 
-pub(super) fn direct_first(store: &MemoryStore, broker: &MemoryTransport) -> PublisherBuilder {
+pub(crate) fn direct_first(store: &MemoryStore, broker: &MemoryTransport) -> PublisherBuilder {
     let transport = Arc::new(Connection(broker.clone()));
     Publisher::direct_first(transport, sink(store.clone(), write), Arc::new(store.clone()))
 }
 
 /// A publisher, and a relay beside it that it wakes.
-pub(super) async fn with_relay(store: &MemoryStore, broker: &MemoryTransport) -> (Publisher, RelayHandle) {
+pub(crate) async fn with_relay(store: &MemoryStore, broker: &MemoryTransport) -> (Publisher, RelayHandle) {
     let publisher = direct_first(store, broker).build().unwrap();
     let relay = start(publisher.relay().unwrap()).await;
     let waker = relay.waker();
@@ -30,10 +30,10 @@ pub(super) async fn with_relay(store: &MemoryStore, broker: &MemoryTransport) ->
     (publisher, relay)
 }
 
-pub(super) fn direct(published: &Published) -> bool {
+pub(crate) fn direct(published: &Published) -> bool {
     matches!(published, Ok(PublishPath::Direct))
 }
 
-pub(super) fn fallback(published: &Published) -> bool {
+pub(crate) fn fallback(published: &Published) -> bool {
     matches!(published, Ok(PublishPath::Fallback))
 }

@@ -187,3 +187,24 @@ async fn the_backlog_of_another_destination_is_none_of_this_one() {
     assert!(direct(&publisher.publish(&to_topic("orders", "k", 3)).await));
     publisher.close(Duration::from_secs(1)).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_messages_of_many_keys_wait_for_one_look_and_are_published_at_once() {
+    let (store, broker) = (MemoryStore::new(), plain_broker());
+    store.set_latency(Duration::from_millis(5));
+    let publisher = direct_first(&store, &broker).build().unwrap();
+    let messages: Vec<_> = (0..50).map(|number| keyed(&format!("k{number}"), 0)).collect();
+    let calls = messages.iter().map(|message| publisher.publish(message));
+    assert!(futures_util::future::join_all(calls).await.iter().all(direct));
+    assert!(store.pending().is_empty());
+    // Of what an earlier process has left they hear by the same look.
+    store.set_latency(Duration::ZERO);
+    store.enqueue_all(&[keyed("k7", 1)]);
+    store.set_latency(Duration::from_millis(5));
+    let publisher = direct_first(&store, &broker).build().unwrap();
+    let calls = messages.iter().map(|message| publisher.publish(message));
+    let published = futures_util::future::join_all(calls).await;
+    assert!(fallback(&published[7]), "behind the other of its key");
+    let others = published.iter().enumerate().filter(|(number, _)| *number != 7);
+    assert!(others.clone().filter(|(_, published)| direct(published)).count() == 49);
+}

@@ -1,8 +1,9 @@
 //! Messages without a transaction, in each mode, against a scripted broker.
 
-mod desk;
+pub(crate) mod desk;
 
 mod batches;
+mod figures;
 mod handovers;
 mod modes;
 mod outages;

@@ -1,29 +1,34 @@
+mod send;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use outbox_core::{
     OrderingKey, OutboxMessage, PublishError, PublishErrorKind, TopicFilter, Transport, TransportCapabilities,
 };
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::backlog::Backlog;
-use super::circuit::{Circuit, Sent, Ticket};
+use super::circuit::{Circuit, Ticket};
 use super::desk::Desk;
+use super::figures::Figures;
 use super::share::Share;
 use super::turns::Turns;
 use super::{PublishPath, PublisherConfig, PublisherError};
-
-/// How long a client may take to forget what it holds back.
-const RESET_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::trace::Storing;
 
 /// A message of a batch, by its place there, and what the broker said of it.
 type Answer = (usize, Result<(), PublishError>);
+/// A message of a batch that is not published, by its place there, the path it takes, and why, where the broker has said
+/// it.
+type Kept = (usize, PublishPath, Option<PublishError>);
 /// A message of a batch, by its place there, and what became of it.
 pub(super) type Ended = (usize, Result<PublishPath, PublisherError>);
 
@@ -37,6 +42,7 @@ pub(super) struct Destination {
     most_in_flight: usize,
     /// `None` in the mode `direct`, which knows no table.
     pub(super) fallback: Option<Fallback>,
+    pub(super) figures: Figures,
     timeout: Duration,
     in_flight: Semaphore,
     turns: Turns,
@@ -63,6 +69,7 @@ impl Destination {
         topics: TopicFilter,
         transport: Arc<dyn Transport>,
         fallback: Option<Fallback>,
+        figures: Figures,
         config: &PublisherConfig,
     ) -> Self {
         let capabilities = transport.capabilities();
@@ -75,11 +82,21 @@ impl Destination {
             capabilities,
             most_in_flight,
             fallback,
+            figures,
             timeout: config.publish_timeout,
             in_flight: Semaphore::new(most_in_flight),
             turns: Turns::new(),
             resets: AtomicU64::new(0),
             resetting: Mutex::new(()),
+        }
+    }
+
+    /// Reports what an exporter may have missed that was installed after it had happened.
+    pub(super) fn repeat(&self) {
+        if self.figures.repeat(Instant::now())
+            && let Some(fallback) = &self.fallback
+        {
+            fallback.circuit.tell();
         }
     }
 
@@ -102,8 +119,8 @@ impl Destination {
             return refused.chain(answers).collect();
         };
 
-        // Those that may not go now, and why, where the broker has said it.
-        let mut kept: Vec<(usize, PublishPath, Option<PublishError>)> =
+        // Those that may not go now.
+        let mut kept: Vec<Kept> =
             delayed.into_iter().map(|index| (index, PublishPath::Stored, None)).collect();
         let mut direct = Vec::with_capacity(mine.len());
         if fallback.circuit.may_send() {
@@ -160,7 +177,7 @@ impl Destination {
             }
         }
         let indices: Vec<usize> = kept.iter().map(|(index, ..)| *index).collect();
-        let stored = desk.store(&those(batch, &indices)).await;
+        let stored = self.traced(batch, &kept, desk.store(&those(batch, &indices))).await;
         ended.extend(kept.into_iter().map(|(index, path, broker)| match &stored {
             Ok(()) => (index, Ok(path)),
             Err(store) => (index, Err(PublisherError::NotStored { store: Arc::clone(store), broker })),
@@ -186,143 +203,24 @@ impl Destination {
         }
     }
 
-    /// Sends these messages, in as few calls as the transport's promises allow.
-    async fn send(&self, batch: &[OutboxMessage], mine: Vec<usize>) -> Vec<Answer> {
-        let mut answers = Vec::with_capacity(mine.len());
-        let mut stopped: HashSet<&OrderingKey> = HashSet::new();
-        let mut waiting = mine;
-        while !waiting.is_empty() {
-            let (mut call, mut later) = self.next_call(batch, waiting, &stopped, &mut answers);
-            if call.is_empty() {
-                break;
-            }
-            let Some((permit, sent)) = self.admit(&mut call, &mut later).await else {
-                let not_sent = || PublishError::unavailable("not sent: the broker is not available");
-                answers.extend(call.into_iter().chain(later).map(|index| (index, Err(not_sent()))));
-                break;
-            };
-            let results = self.call(&those(batch, &call)).await;
-            drop(permit);
-            if let Some(sent) = sent {
-                report(sent, &results);
-            }
-            for (index, result) in call.into_iter().zip(results) {
-                if matches!(&result, Err(error) if error.kind() != PublishErrorKind::Rejected) {
-                    stopped.extend(batch[index].ordering_key());
-                }
-                answers.push((index, result));
-            }
-            waiting = later;
-        }
-        answers
-    }
-
-    /// Parts what is sent next from what waits for it. Nothing of a key follows one that failed.
-    fn next_call(
+    /// Stores what was kept, and tells the tracer of those for which that is a fallback.
+    async fn traced<T, E>(
         &self,
         batch: &[OutboxMessage],
-        waiting: Vec<usize>,
-        stopped: &HashSet<&OrderingKey>,
-        answers: &mut Vec<Answer>,
-    ) -> (Vec<usize>, Vec<usize>) {
-        let most = self.capabilities.max_batch.clamp(1, self.most_in_flight);
-        let (mut call, mut later) = (Vec::with_capacity(waiting.len().min(most)), Vec::new());
-        let mut keys: HashSet<&OrderingKey> = HashSet::new();
-        for index in waiting {
-            let key = batch[index].ordering_key();
-            if key.is_some_and(|key| stopped.contains(key)) {
-                let error = PublishError::retryable("not sent: an earlier message of its key failed");
-                answers.push((index, Err(error)));
-                continue;
-            }
-            let follows = !self.capabilities.pipelined_order && key.is_some_and(|key| !keys.insert(key));
-            if call.len() < most && !follows { call.push(index) } else { later.push(index) }
+        kept: &[Kept],
+        storing: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let fallback = kept.iter().filter(|(_, path, _)| *path == PublishPath::Fallback);
+        let messages = fallback.map(|(index, ..)| &batch[*index]);
+        let count = messages.clone().count();
+        if count == 0 {
+            return storing.await;
         }
-        (call, later)
+        let trace = Storing::begins(&self.name, self.capabilities.name, count);
+        let stored = storing.instrument(trace.span()).await;
+        trace.ended(messages, stored.is_ok());
+        stored
     }
-
-    /// Waits for room. `None` if the broker is known to be away; a call that is to find out is cut down to one message.
-    async fn admit(
-        &self,
-        call: &mut Vec<usize>,
-        later: &mut Vec<usize>,
-    ) -> Option<(SemaphorePermit<'_>, Option<Sent<'_>>)> {
-        let wanted = u32::try_from(call.len()).unwrap_or(u32::MAX);
-        let room = self.in_flight.acquire_many(wanted);
-        let Some(Fallback { circuit, .. }) = &self.fallback else {
-            return Some((room.await.ok()?, None));
-        };
-        let permit = if circuit.is_closed() {
-            tokio::select! {
-                biased;
-                permit = room => permit.ok()?,
-                // What fills the room is waiting for a broker that is away.
-                () = circuit.opened() => return None,
-            }
-        } else {
-            room.await.ok()?
-        };
-        match circuit.ask() {
-            Ticket::Free(sent) => Some((permit, Some(sent))),
-            Ticket::Probe(sent) => {
-                later.extend(call.drain(1..));
-                later.sort_unstable();
-                Some((permit, Some(sent)))
-            }
-            Ticket::No => None,
-        }
-    }
-
-    /// One call of the transport.
-    async fn call(&self, messages: &[OutboxMessage]) -> Vec<Result<(), PublishError>> {
-        let resets = self.resets.load(Ordering::Acquire);
-        let publishing = AssertUnwindSafe(self.transport.publish(messages)).catch_unwind();
-        let unknown = |text: &str| messages.iter().map(|_| Err(PublishError::unknown(text))).collect();
-        let mut results: Vec<_> = match tokio::time::timeout(self.timeout, publishing).await {
-            Ok(Ok(results)) => results,
-            Ok(Err(_panic)) => unknown("the transport panicked"),
-            Err(_elapsed) => unknown("the broker did not answer in time"),
-        };
-        results.resize_with(messages.len(), || Err(PublishError::unknown("the transport gave no result")));
-        let is_unknown =
-            |result: &Result<(), PublishError>| kind_of(result) == Some(PublishErrorKind::Unknown);
-        if results.iter().any(is_unknown) {
-            self.reset(resets).await;
-        }
-        results
-    }
-
-    /// What the client still holds back must not arrive later. Many calls fail together; one of them resets for all.
-    async fn reset(&self, resets: u64) {
-        let _one = self.resetting.lock().await;
-        if self.resets.load(Ordering::Acquire) != resets {
-            return;
-        }
-        let reset = AssertUnwindSafe(self.transport.reset()).catch_unwind();
-        if !matches!(tokio::time::timeout(RESET_TIMEOUT, reset).await, Ok(Ok(()))) {
-            tracing::warn!(transport = self.capabilities.name, "the client could not be reset");
-        }
-        self.resets.fetch_add(1, Ordering::Release);
-    }
-}
-
-/// Tells the circuit breaker what came of a call.
-fn report(sent: Sent<'_>, results: &[Result<(), PublishError>]) {
-    let of_kind = |kind| results.iter().find(|result| kind_of(result) == Some(kind));
-    let answered = results.iter().any(|result| {
-        !matches!(kind_of(result), Some(PublishErrorKind::Unavailable | PublishErrorKind::Unknown))
-    });
-    match of_kind(PublishErrorKind::Unavailable).or_else(|| of_kind(PublishErrorKind::Unknown)) {
-        // One of many that is not clear is no outage.
-        Some(Err(error)) if error.kind() == PublishErrorKind::Unavailable || !answered => {
-            sent.failed(&error.to_string());
-        }
-        _ => sent.answered(),
-    }
-}
-
-fn kind_of(result: &Result<(), PublishError>) -> Option<PublishErrorKind> {
-    result.as_ref().err().map(PublishError::kind)
 }
 
 /// What became of a message that has nowhere else to go.
