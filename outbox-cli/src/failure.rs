@@ -3,24 +3,35 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use outbox::relay::RelayError;
-use outbox::{ConfigError, ConnectError, MessageError, StoreError, StoreErrorKind};
+use outbox::{ConfigError, ConnectError, MessageError, StartError, StoreError, StoreErrorKind};
 
 /// 2 for what whoever called this has to change, 1 for what may be better next time.
 pub(crate) fn exit_code(error: &Error) -> ExitCode {
-    let callers = match (error.downcast_ref::<RelayError>(), error.downcast_ref::<ConnectError>()) {
-        (Some(RelayError::Config(_)), _) => true,
-        (Some(RelayError::Store(error)), _) | (_, Some(ConnectError::Store(error))) => is_callers(error),
-        (None, Some(_)) => true,
-        _ => {
-            error.is::<ConfigError>()
-                || error.is::<MessageError>()
-                || error.downcast_ref().is_some_and(is_callers)
-        }
-    };
+    let callers = error.is::<ConfigError>()
+        || error.is::<MessageError>()
+        || error.downcast_ref().is_some_and(of_start)
+        || error.downcast_ref().is_some_and(of_connect)
+        || error.downcast_ref().is_some_and(of_store);
     ExitCode::from(if callers { 2 } else { 1 })
 }
 
-fn is_callers(error: &StoreError) -> bool {
+fn of_start(error: &StartError) -> bool {
+    match error {
+        StartError::Connect(error) => of_connect(error),
+        StartError::Relay(RelayError::Store(error)) => of_store(error),
+        StartError::Relay(RelayError::Config(_)) => true,
+        _ => false,
+    }
+}
+
+fn of_connect(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Store(error) => of_store(error),
+        _ => true,
+    }
+}
+
+fn of_store(error: &StoreError) -> bool {
     matches!(
         error.kind(),
         StoreErrorKind::NotMigrated | StoreErrorKind::SchemaVersion | StoreErrorKind::Invalid

@@ -1,10 +1,9 @@
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use outbox::observe::{Observer, Observing};
-use outbox::relay::{RelayHandle, RelayStats};
-use outbox::{Config, ConfigError, ConfigOrigin, DeliveryMode};
+use outbox::relay::{RelayError, RelayStats};
+use outbox::{Config, ConfigError, ConfigOrigin, DeliveryMode, OutboxHandle};
 use serde::Serialize;
 
 use crate::args::{Common, RelayOptions};
@@ -14,6 +13,7 @@ use crate::signals::{Signals, Wish};
 pub(crate) async fn run(common: &Common, options: &RelayOptions, output: &mut Output) -> Result<ExitCode> {
     let config = common.config(options.transport.as_deref())?;
     check_role(&config)?;
+    let config = as_relay(config, options);
     let url = config.transport.url.as_deref().unwrap_or_default();
     let scheme = url.split(':').next().unwrap_or_default().to_ascii_lowercase();
     let mut aside = Output::new(std::io::stderr(), common.json);
@@ -26,54 +26,40 @@ pub(crate) async fn run(common: &Common, options: &RelayOptions, output: &mut Ou
     }
 
     let mut signals = Signals::catch()?;
-    let relay = config.relay().await?;
-    let mut handle = tokio::select! {
-        started = relay.start() => started?,
+    let outbox = tokio::select! {
+        started = config.start() => started?,
         // A database that does not answer takes its time; nothing was begun that would have to be ended.
         () = stop(&mut signals) => return Ok(ExitCode::SUCCESS),
     };
-    let observing = match observe(&config, options, &handle).await {
-        Ok(observing) => observing,
-        Err(error) => {
-            handle.shutdown().await?;
-            return Err(error);
-        }
-    };
-    let id = handle.id().to_string();
-    loop {
-        let event = next_event(&mut handle, &mut signals, options.drain).await;
-        match event? {
-            Event::Wish(Wish::Counters) => {
-                counters.print(&Counters::of(&id, &handle.stats()), || line(&handle.stats()))?
-            }
-            Event::Wish(Wish::Stop) | Event::Drained => break,
-        }
+    let id = outbox.monitor().map(|monitor| monitor.status().relay.to_string()).unwrap_or_default();
+    // Until it is to stop, or has delivered everything.
+    while let Event::Wish(Wish::Counters) = next_event(&outbox, &mut signals, options.drain).await? {
+        counters.print(&Counters::of(&id, &outbox.stats()), || line(&outbox.stats()))?;
     }
-    let before = handle.stats();
     tokio::select! {
-        ended = handle.shutdown() => {
-            let stats = ended.as_ref().unwrap_or(&before);
-            counters.print(&Counters::of(&id, stats), || line(stats))?;
+        ended = outbox.shutdown() => {
+            let stats = outbox.stats();
+            counters.print(&Counters::of(&id, &stats), || line(&stats))?;
             ended?;
         }
         () = stop(&mut signals) => bail!("stopped by a second signal before everything under way was settled"),
     }
-    // To the end, so that a scrape sees the last messages, too.
-    if let Some(observing) = observing {
-        observing.shutdown().await;
-    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves metrics and health, if that is asked for.
-async fn observe(config: &Config, options: &RelayOptions, relay: &RelayHandle) -> Result<Option<Observing>> {
-    let configured = config.metrics.enabled.then_some(config.metrics.listen);
-    let Some(address) = options.metrics_listen.or(configured) else {
-        return Ok(None);
-    };
-    // With connections of its own: the relay must not wait for those who count its rows.
-    let store = config.connect_store().await?;
-    Ok(Some(Observer::new().relay(relay).store(store).serve(address).await?))
+/// A process that does nothing but relay: whatever those that write are told about themselves.
+fn as_relay(mut config: Config, options: &RelayOptions) -> Config {
+    if config.mode == DeliveryMode::Direct {
+        tracing::warn!("the mode is direct: what is still in the tables is delivered, and nothing new comes");
+    }
+    config.enabled = true;
+    config.mode = DeliveryMode::Transactional;
+    config.auto_start = true;
+    if let Some(address) = options.metrics_listen {
+        config.metrics.enabled = true;
+        config.metrics.listen = address;
+    }
+    config
 }
 
 /// Whether this process is to relay at all: it may have the environment of those that only write.
@@ -89,9 +75,6 @@ fn check_role(config: &Config) -> Result<()> {
         }
         .into());
     }
-    if config.mode == DeliveryMode::Direct {
-        tracing::warn!("the mode is direct: what is still in the tables is delivered, and nothing new comes");
-    }
     Ok(())
 }
 
@@ -100,30 +83,16 @@ enum Event {
     Drained,
 }
 
-async fn next_event(handle: &mut RelayHandle, signals: &mut Signals, drain: bool) -> Result<Event> {
-    /// How often a relay that drains is asked whether it still lives.
-    const LOOK: Duration = Duration::from_secs(1);
-    if !drain {
-        return tokio::select! {
-            wish = signals.next() => Ok(Event::Wish(wish)),
-            ended = handle.ended() => Err(ended_by_itself(ended)),
-        };
-    }
-    loop {
-        tokio::select! {
-            wish = signals.next() => return Ok(Event::Wish(wish)),
-            drained = tokio::time::timeout(LOOK, handle.drained()) => if let Ok(drained) = drained {
-                drained?;
-                return Ok(Event::Drained);
-            }
-        }
-        if let Ok(ended) = tokio::time::timeout(Duration::ZERO, handle.ended()).await {
-            return Err(ended_by_itself(ended));
-        }
+async fn next_event(outbox: &OutboxHandle, signals: &mut Signals, drain: bool) -> Result<Event> {
+    let drained = async { if drain { outbox.drained().await } else { std::future::pending().await } };
+    tokio::select! {
+        wish = signals.next() => Ok(Event::Wish(wish)),
+        drained = drained => Ok(drained.map(|()| Event::Drained)?),
+        ended = outbox.ended() => Err(ended_by_itself(ended)),
     }
 }
 
-fn ended_by_itself(ended: Result<(), outbox::relay::RelayError>) -> anyhow::Error {
+fn ended_by_itself(ended: Result<(), Arc<RelayError>>) -> anyhow::Error {
     match ended {
         Ok(()) => anyhow::anyhow!("the relay has ended by itself"),
         Err(error) => error.into(),

@@ -70,18 +70,7 @@ impl RelayHandle {
     ///
     /// Yes.
     pub async fn drained(&self) -> Result<(), StoreError> {
-        let mut pause = Duration::from_millis(1);
-        loop {
-            self.waker.wake();
-            match self.store.is_empty().await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error) if error.is_retryable() => {}
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(100));
-        }
+        drained(&*self.store, || self.waker.wake()).await
     }
 
     /// Waits until the relay has ended by itself, which it does only after a defect.
@@ -127,6 +116,31 @@ impl RelayHandle {
         if let Some(running) = self.running.take() {
             running.abort();
         }
+    }
+}
+
+/// [`RelayHandle::drained`] for those who have the store and no handle; `hint` is called before each look, to wake whoever
+/// delivers.
+///
+/// # Errors
+///
+/// A [`StoreError`] that waiting does not cure.
+///
+/// # Cancel safety
+///
+/// Yes.
+pub async fn drained(store: &dyn OutboxStore, hint: impl Fn()) -> Result<(), StoreError> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        hint();
+        match store.is_empty().await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) if error.is_retryable() => {}
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 

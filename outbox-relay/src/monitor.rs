@@ -74,14 +74,6 @@ impl RelayMonitor {
     /// How the relay is doing now.
     #[must_use]
     pub fn status(&self) -> RelayStatus {
-        let leases = {
-            let view = self.leases.borrow();
-            LeaseStatus {
-                shards: view.held.len(),
-                of: usize::from(view.shard_count),
-                trusted: view.trusted_until.is_some_and(|until| Instant::now() < until),
-            }
-        };
         let destination = |health: &Arc<DestinationHealth>| {
             let state = health.state();
             DestinationStatus {
@@ -97,8 +89,19 @@ impl RelayMonitor {
             running: !self.running.is_finished(),
             stopping: *self.stop.borrow(),
             store: self.store.outage(),
-            leases,
+            leases: self.leases(),
             destinations: self.destinations.iter().map(destination).collect(),
+        }
+    }
+
+    /// Its leases now. It costs little enough to be asked after every commit.
+    #[must_use]
+    pub fn leases(&self) -> LeaseStatus {
+        let view = self.leases.borrow();
+        LeaseStatus {
+            shards: view.held.len(),
+            of: usize::from(view.shard_count),
+            trusted: view.trusted_until.is_some_and(|until| Instant::now() < until),
         }
     }
 

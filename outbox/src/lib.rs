@@ -13,6 +13,8 @@ mod wakeup;
 
 #[cfg(feature = "config")]
 mod config;
+#[cfg(feature = "config")]
+mod lifecycle;
 #[cfg(feature = "http")]
 pub mod observe;
 #[cfg(feature = "memory")]
@@ -25,6 +27,8 @@ pub use config::{
     WakeupConfig,
 };
 pub use connect_error::ConnectError;
+#[cfg(feature = "config")]
+pub use lifecycle::{OutboxBuilder, OutboxHandle, OutboxWaker, RelayState, StartError};
 pub use stdout::StdoutTransport;
 pub use store::{Store, connect_store, connect_store_with_names};
 pub use subscription::connect_subscription;

@@ -8,7 +8,8 @@
 //! * `DATABASE_URL`: PostgreSQL; `postgres://postgres@127.0.0.1:5432/postgres` by default. Everything is in the schema
 //!   `orders_axum`.
 //! * `OUTBOX_TRANSPORT_URL`: where events go, for example `nats://localhost:4222?stream=ORDERS&create=true&subjects=orders.>`;
-//!   by default to standard output.
+//!   by default to standard output. Every other key of the outbox has a variable, too: `OUTBOX_PROCESSOR_ENABLED=false`
+//!   leaves the relaying to another process, `OUTBOX_METRICS_ENABLED=true` serves metrics and health.
 //! * `LISTEN`: the address to serve at; `127.0.0.1:3000` by default.
 
 #![forbid(unsafe_code)]
@@ -21,10 +22,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
-use outbox::relay::{Relay, Waker};
-use outbox::sql::TableNames;
-use outbox::sqlx::{PostgresStore, PostgresWriter};
-use outbox::{Event, OutboxAdmin};
+use outbox::sqlx::PostgresWriter;
+use outbox::{Config, Event, OutboxWaker};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -32,7 +31,7 @@ use tokio::net::TcpListener;
 struct Shop {
     pool: PgPool,
     outbox: PostgresWriter,
-    relay: Waker,
+    relay: OutboxWaker,
 }
 
 #[derive(Deserialize)]
@@ -64,23 +63,24 @@ async fn main() -> Result<()> {
     // Standard output may be the broker.
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
 
-    let pool =
-        PgPool::connect(&variable("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")).await?;
-    let names = TableNames::new(Some("orders_axum"), "")?;
-    let store = PostgresStore::with_names(&pool, names.clone());
-    create_tables(&pool, &store).await?;
+    let database = variable("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres");
+    let pool = PgPool::connect(&database).await?;
+    let mut config = Config::load()?;
+    config.store.url = Some(database);
+    config.store.schema = Some("orders_axum".to_owned());
+    config.transport.url.get_or_insert_with(|| "stdout:".to_owned());
+    create_tables(&pool, &config).await?;
 
-    let transport = outbox::connect_transport(&variable("OUTBOX_TRANSPORT_URL", "stdout:")).await?;
-    let relay = Relay::shared(Arc::new(store), transport).start().await?;
-
-    let shop = Arc::new(Shop { pool, outbox: PostgresWriter::with_names(&names), relay: relay.waker() });
+    let outbox = config.start().await?;
+    let writer = PostgresWriter::with_names(&config.table_names()?);
+    let shop = Arc::new(Shop { pool, outbox: writer, relay: outbox.waker() });
     let service = Router::new().route("/orders", post(place_order)).with_state(shop);
     let listener = TcpListener::bind(variable("LISTEN", "127.0.0.1:3000")).await?;
     tracing::info!("serving at http://{}/orders", listener.local_addr()?);
     axum::serve(listener, service).with_graceful_shutdown(stop()).await?;
 
     // Now that no request can commit anything more: what is under way is finished, the shards are released.
-    let stats = relay.shutdown().await?;
+    let stats = outbox.shutdown().await?;
     tracing::info!(delivered = stats.delivered, "stopped");
     Ok(())
 }
@@ -121,7 +121,7 @@ impl Shop {
 }
 
 /// In production this is a step of the deployment: your migrations, and `outbox migrate --schema orders_axum`.
-async fn create_tables(pool: &PgPool, store: &PostgresStore) -> Result<()> {
+async fn create_tables(pool: &PgPool, config: &Config) -> Result<()> {
     sqlx::raw_sql(
         "CREATE SCHEMA IF NOT EXISTS orders_axum;
          CREATE TABLE IF NOT EXISTS orders_axum.orders (
@@ -130,7 +130,7 @@ async fn create_tables(pool: &PgPool, store: &PostgresStore) -> Result<()> {
     )
     .execute(pool)
     .await?;
-    store.migrate().await?;
+    config.connect_store().await?.migrate().await?;
     Ok(())
 }
 

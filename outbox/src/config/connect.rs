@@ -7,6 +7,13 @@ use outbox_sql::TableNames;
 use super::{Config, DeliveryMode};
 use crate::{ConnectError, Store, connect_store_with_names, connect_transport};
 
+/// What the program has made itself, and what is therefore not connected by its URL.
+#[derive(Clone, Default)]
+pub(crate) struct Brought {
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+}
+
 impl Config {
     /// The names of the tables.
     ///
@@ -52,7 +59,8 @@ impl Config {
     /// A relay from the store to the transport and those of the routes; [`Relay::start`] starts it. It listens for the
     /// hints that `wakeups` says: those of Redis, and on PostgreSQL its notifications, or it says in the log why it can't.
     ///
-    /// Whether this instance is to relay at all ([`Config::processor_enabled`]) is for the caller to ask.
+    /// Whether this instance is to relay at all ([`Config::processor_enabled`]) is for the caller to ask;
+    /// [`Config::start`] does.
     ///
     /// # Errors
     ///
@@ -62,14 +70,7 @@ impl Config {
     ///
     /// Yes.
     pub async fn relay(&self) -> Result<Relay, ConnectError> {
-        let store = self.connect_store().await?;
-        let transport = self.connect_transport().await?;
-        let mut relay = Relay::shared(store, transport);
-        for route in &self.routes {
-            let transport = connect_transport(&route.url).await?;
-            relay = relay.route(&route.name, route.topics.iter().cloned(), transport);
-        }
-        self.equipped(relay)
+        self.relay_with(&Brought::default()).await
     }
 
     /// Publishes messages that belong to no transaction, the way that `mode` says. `sink` writes to the outbox of this
@@ -85,27 +86,9 @@ impl Config {
     /// # Cancel safety
     ///
     /// Yes.
+    #[doc = include_str!("../docs/sinks.md")]
     pub async fn publisher(&self, sink: impl MessageSink) -> Result<Publisher, ConnectError> {
-        let mut publisher = match self.mode {
-            DeliveryMode::Transactional => Publisher::transactional(sink),
-            DeliveryMode::DirectFirst => {
-                let outbox = self.connect_store().await?;
-                Publisher::direct_first(self.connect_transport().await?, sink, outbox)
-            }
-            DeliveryMode::Direct => Publisher::direct(self.connect_transport().await?),
-        };
-        if self.mode != DeliveryMode::Transactional {
-            for route in &self.routes {
-                let transport = connect_transport(&route.url).await?;
-                publisher = publisher.route(&route.name, route.topics.iter().cloned(), transport);
-            }
-        }
-        let publisher = publisher.configure(|config| {
-            config.publish_timeout = self.relay.publish_timeout;
-            config.breaker_first = self.relay.breaker_first;
-            config.breaker_longest = self.relay.breaker_longest;
-        });
-        publisher.build().map_err(|error| ConnectError::Transport(error.into()))
+        self.publisher_with(&Brought::default(), sink).await
     }
 
     /// [`Config::relay`] beside a publisher of the same process: it uses the publisher's connections to the brokers,
@@ -119,9 +102,74 @@ impl Config {
     ///
     /// Yes.
     pub async fn relay_beside(&self, publisher: &Publisher) -> Result<Relay, ConnectError> {
+        self.relay_beside_with(&Brought::default(), publisher).await
+    }
+
+    /// The way that a message takes. Who has switched the outbox off in code has not touched the mode.
+    pub(crate) fn mode_in_effect(&self) -> DeliveryMode {
+        if self.enabled { self.mode } else { DeliveryMode::Direct }
+    }
+
+    pub(crate) async fn relay_with(&self, brought: &Brought) -> Result<Relay, ConnectError> {
+        let (store, transport) = (self.store_of(brought).await?, self.transport_of(brought).await?);
+        let mut relay = Relay::shared(store, transport);
+        for route in &self.routes {
+            let transport = connect_transport(&route.url).await?;
+            relay = relay.route(&route.name, route.topics.iter().cloned(), transport);
+        }
+        self.equipped(relay)
+    }
+
+    pub(crate) async fn relay_beside_with(
+        &self,
+        brought: &Brought,
+        publisher: &Publisher,
+    ) -> Result<Relay, ConnectError> {
         match publisher.relay() {
             Some(relay) => self.equipped(relay),
-            None => self.relay().await,
+            None => self.relay_with(brought).await,
+        }
+    }
+
+    pub(crate) async fn publisher_with(
+        &self,
+        brought: &Brought,
+        sink: impl MessageSink,
+    ) -> Result<Publisher, ConnectError> {
+        let mode = self.mode_in_effect();
+        let mut publisher = match mode {
+            DeliveryMode::Transactional => Publisher::transactional(sink),
+            DeliveryMode::DirectFirst => {
+                let outbox = self.store_of(brought).await?;
+                Publisher::direct_first(self.transport_of(brought).await?, sink, outbox)
+            }
+            DeliveryMode::Direct => Publisher::direct(self.transport_of(brought).await?),
+        };
+        if mode != DeliveryMode::Transactional {
+            for route in &self.routes {
+                let transport = connect_transport(&route.url).await?;
+                publisher = publisher.route(&route.name, route.topics.iter().cloned(), transport);
+            }
+        }
+        let publisher = publisher.configure(|config| {
+            config.publish_timeout = self.relay.publish_timeout;
+            config.breaker_first = self.relay.breaker_first;
+            config.breaker_longest = self.relay.breaker_longest;
+        });
+        publisher.build().map_err(|error| ConnectError::Transport(error.into()))
+    }
+
+    pub(crate) async fn store_of(&self, brought: &Brought) -> Result<Arc<dyn Store>, ConnectError> {
+        match &brought.store {
+            Some(store) => Ok(Arc::clone(store)),
+            None => self.connect_store().await,
+        }
+    }
+
+    async fn transport_of(&self, brought: &Brought) -> Result<Arc<dyn Transport>, ConnectError> {
+        match &brought.transport {
+            Some(transport) => Ok(Arc::clone(transport)),
+            None => self.connect_transport().await,
         }
     }
 
@@ -133,7 +181,8 @@ impl Config {
         }
         #[cfg(feature = "sqlx-postgres")]
         if self.wakeups.listen
-            && let Some(wakeup) = crate::wakeup::Listening::for_url(self.store_url()?, self.table_names()?)?
+            && let Some(url) = &self.store.url
+            && let Some(wakeup) = crate::wakeup::Listening::for_url(url, self.table_names()?)?
         {
             return Ok(relay.wakeup(wakeup));
         }

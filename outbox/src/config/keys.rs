@@ -61,11 +61,15 @@ pub(super) fn typed(named: &Named, text: &str) -> Value {
 /// Every key, in the order of the reference. Routes have keys by their names.
 pub(super) const KEYS: &[Key] = &[
     Key::new("profile", "defaults for a kind of place", |c| &mut c.profile),
-    Key::new("enabled", "off: messages go to the broker directly, without a table", |c| &mut c.enabled),
+    Key::new("enabled", "off: messages go to the broker directly, without a table and a relay", |c| {
+        &mut c.enabled
+    }),
     Key::new("processor_enabled", "off: this instance writes to the outbox, and does not relay", |c| {
         &mut c.processor_enabled
     }),
-    Key::new("auto_start", "whether the relay of an application starts with it", |c| &mut c.auto_start),
+    Key::new("auto_start", "whether the relay of an application starts with it; else `OutboxHandle::start` does it", |c| {
+        &mut c.auto_start
+    }),
     Key::new("mode", "which way a message takes to the broker; `direct` if `enabled` is off", |c| &mut c.mode),
     Key::new("store.url", "the database: postgres, postgresql, mysql, mariadb or sqlite", |c| &mut c.store.url)
         .url(),
@@ -148,9 +152,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("wakeups.in_process", "whether a commit wakes the relay of the same process", |c| {
         &mut c.wakeups.in_process
     }),
-    Key::new("wakeups.listen", "whether the relay listens for notifications of PostgreSQL", |c| {
-        &mut c.wakeups.listen
-    })
+    Key::new(
+        "wakeups.listen",
+        "whether relays listen for notifications of PostgreSQL, and applications send them to relays elsewhere",
+        |c| &mut c.wakeups.listen,
+    )
     .also("relay.listen"),
     Key::new("wakeups.redis_url", "the Redis that carries hints between processes", |c| {
         &mut c.wakeups.redis_url

@@ -30,6 +30,7 @@ use std::collections::BTreeMap;
 
 use outbox_relay::RelayConfig;
 
+pub(crate) use connect::Brought;
 pub use diagnosis::Diagnosis;
 pub use error::ConfigError;
 pub use mode::DeliveryMode;
@@ -50,7 +51,7 @@ pub struct Config {
     pub profile: Option<ConfigProfile>,
     /// Whether there is an outbox at all; without it the mode is [`DeliveryMode::Direct`]. Default true.
     pub enabled: bool,
-    /// Whether this instance relays; without it, it only writes. Default true.
+    /// Whether this instance relays; without it, it only writes. Default true. [`Config::start`] obeys this and all others.
     pub processor_enabled: bool,
     /// Whether the relay of this instance starts with the application. Default true.
     pub auto_start: bool,

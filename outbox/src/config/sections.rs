@@ -47,7 +47,8 @@ pub struct RouteConfig {
 pub struct WakeupConfig {
     /// Whether a commit in this process wakes the relay in this process. Default true.
     pub in_process: bool,
-    /// Whether the relay listens for the notifications of PostgreSQL. Default true.
+    /// Whether relays listen for the notifications of PostgreSQL, and applications send them to relays elsewhere. Default
+    /// true.
     pub listen: bool,
     /// The URL of the Redis that carries hints between processes. Default none.
     pub redis_url: Option<String>,

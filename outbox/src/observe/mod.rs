@@ -39,3 +39,5 @@ pub use exporter::prometheus_builder;
 pub use observer::Observer;
 pub use readiness::Readiness;
 pub use server::Observing;
+#[cfg(feature = "config")]
+pub(crate) use server::Sources;

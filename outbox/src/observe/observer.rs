@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -141,8 +141,8 @@ impl Observer {
             tasks.spawn(schema::look(store, self.interval, self.timeout, sender));
             state
         });
-        let sources =
-            Sources { exporter, relays: self.relays, database, brokers_required: self.brokers_required };
+        let relays = Mutex::new(self.relays);
+        let sources = Sources { exporter, relays, database, brokers_required: self.brokers_required };
         Ok(Observing::start(listener, address, sources, tasks, sampler))
     }
 }

@@ -17,6 +17,12 @@ pub struct Readiness {
 }
 
 impl Readiness {
+    /// Of relays alone, where nobody looks at the database.
+    #[cfg(feature = "config")]
+    pub(crate) fn of_relays(relays: &[RelayStatus]) -> Self {
+        Self::of(None, relays, false)
+    }
+
     pub(super) fn of(
         database: Option<DatabaseState>,
         relays: &[RelayStatus],

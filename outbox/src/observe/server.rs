@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -19,19 +19,25 @@ use super::readiness::{Readiness, liveness};
 use super::schema::DatabaseState;
 
 /// What answers are made of.
-pub(super) struct Sources {
+pub(crate) struct Sources {
     pub(super) exporter: Option<PrometheusHandle>,
-    pub(super) relays: Vec<RelayMonitor>,
+    pub(super) relays: Mutex<Vec<RelayMonitor>>,
     pub(super) database: Option<watch::Receiver<DatabaseState>>,
     pub(super) brokers_required: bool,
 }
 
 impl Sources {
     fn relays(&self) -> Vec<RelayStatus> {
-        self.relays.iter().map(RelayMonitor::status).collect()
+        let relays = self.relays.lock().unwrap_or_else(PoisonError::into_inner);
+        relays.iter().map(RelayMonitor::status).collect()
     }
 
-    pub(super) fn readiness(&self) -> Readiness {
+    /// Looks after a relay that was started later.
+    pub(crate) fn add(&self, relay: RelayMonitor) {
+        self.relays.lock().unwrap_or_else(PoisonError::into_inner).push(relay);
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
         let database = self.database.as_ref().map(|state| state.borrow().clone());
         Readiness::of(database, &self.relays(), self.brokers_required)
     }
@@ -91,6 +97,16 @@ impl Observing {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.sources.readiness()
+    }
+
+    /// Looks after a relay that was started later, too.
+    pub fn add(&self, relay: RelayMonitor) {
+        self.sources.add(relay);
+    }
+
+    #[cfg(feature = "config")]
+    pub(crate) fn sources(&self) -> Arc<Sources> {
+        Arc::clone(&self.sources)
     }
 
     /// Takes no more requests, and waits up to 5 s for those that are under way.

@@ -1,7 +1,9 @@
-//! The configuration-driven relay against a real server.
+//! The outbox of an application, by configuration; and what the README says.
 
 #![allow(clippy::unwrap_used, reason = "a test states what it expects")]
 
+#[cfg(all(feature = "config", feature = "memory"))]
+mod lifecycle;
 #[cfg(all(feature = "config", feature = "memory", feature = "sqlx-postgres"))]
 mod postgres;
 #[cfg(all(
