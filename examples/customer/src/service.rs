@@ -15,11 +15,18 @@ pub(crate) struct Service {
 impl Service {
     /// Returns once it serves.
     pub(crate) fn start(program: &str, database_url: &str) -> (Self, Events) {
-        let mut process = Command::new(program)
+        let mut command = Command::new(program);
+        // Nothing of what the environment of the tests says about another outbox.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("OUTBOX_") || text == "ENVIRONMENT" {
+                command.env_remove(&name);
+            }
+        }
+        let mut process = command
             .env("DATABASE_URL", database_url)
             .env("LISTEN", "127.0.0.1:0")
             .env("NO_COLOR", "1")
-            .env_remove("OUTBOX_TRANSPORT_URL")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

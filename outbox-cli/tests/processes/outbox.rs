@@ -17,10 +17,11 @@ pub(crate) const CONFIG: &str = "config";
 /// The binary, without whatever the environment of the tests says about another outbox.
 pub(crate) fn outbox() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outbox"));
-    let ours =
-        ["OUTBOX_STORE_", "OUTBOX_TRANSPORT_", "OUTBOX_RELAY_", "OUTBOX_CONFIG", "OUTBOX_LOG", "RUST_LOG"];
-    for (name, _) in std::env::vars().filter(|(name, _)| ours.iter().any(|start| name.starts_with(start))) {
-        command.env_remove(name);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("OUTBOX_") || ["ENVIRONMENT", "RUST_LOG"].contains(&&*text) {
+            command.env_remove(&name);
+        }
     }
     // No configuration file that happens to lie where the tests run.
     command.current_dir(std::env::temp_dir()).stdin(Stdio::null());
@@ -117,6 +118,14 @@ impl Relay {
     /// How many lines of its log have a text.
     pub(crate) fn count(&self, text: &str) -> usize {
         self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// What of its memory is in the machine's.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().split(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{status}"))
     }
 
     /// What it has done so far.
