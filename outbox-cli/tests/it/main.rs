@@ -10,6 +10,7 @@ mod dead;
 mod doctor;
 mod inbox;
 mod observe;
+mod pages;
 mod relay;
 mod schema;
 mod status;

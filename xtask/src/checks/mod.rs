@@ -2,6 +2,7 @@ mod architecture;
 mod dependencies;
 mod features;
 mod links;
+mod promises;
 mod statements;
 mod texts;
 
@@ -11,6 +12,7 @@ pub(crate) use architecture::architecture;
 pub(crate) use dependencies::dependencies;
 pub(crate) use features::features;
 pub(crate) use links::links;
+pub(crate) use promises::promises;
 pub(crate) use statements::statements;
 pub(crate) use texts::texts;
 
