@@ -3,10 +3,13 @@
 #![cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "postgres")]
+mod debezium;
 mod explain;
 mod fixture;
 mod inbox;
 mod inbox_plans;
+mod pages;
 #[cfg(feature = "postgres")]
 mod round_trips;
 mod send;
@@ -19,3 +22,5 @@ mod mysql;
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "postgres")]
+mod wakeups;
