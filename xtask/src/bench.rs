@@ -15,6 +15,12 @@ pub(crate) struct Options {
     /// Writes the figures to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Writes the page docs/bench, with plots, as well
+    #[arg(long)]
+    publish: bool,
+    /// Measures beside the rivals from crates.io instead: see `cargo xtask bench --peers -- --help`
+    #[arg(long, conflicts_with_all = ["quick", "publish"])]
+    peers: bool,
     /// Further arguments of the benches: see `cargo xtask bench -- --help`
     #[arg(last = true)]
     args: Vec<String>,
@@ -25,9 +31,17 @@ pub(crate) fn run(sh: &Shell, options: &Options) -> Result<()> {
     for service in services::up()? {
         sh.set_var(service.variable, &service.url);
     }
-    let mut command = cargo(sh, &["run", "--release", "--package", "outbox-bench", "--"]);
+    let what: &[&str] = if options.peers {
+        &["run", "--release", "--manifest-path", "benches/peers/Cargo.toml", "--"]
+    } else {
+        &["run", "--release", "--package", "outbox-bench", "--"]
+    };
+    let mut command = cargo(sh, what);
     if options.quick {
         command = command.arg("--quick");
+    }
+    if options.publish {
+        command = command.arg("--page").arg("docs/bench");
     }
     if let Some(file) = &options.json {
         // The benches run in the root of the workspace, wherever this was started.

@@ -28,14 +28,21 @@ impl Machine {
         self.facts.push((name.to_owned(), version));
     }
 
-    #[expect(clippy::print_stdout, reason = "it belongs to the figures")]
-    pub(crate) fn print(&self) {
-        for (name, value) in &self.facts {
-            println!("{name}: {value}");
-        }
-        // What else ran, and took its share. The benches themselves keep one to two cores busy.
-        println!("load (1, 5, 15 minutes): {} before, {} after\n", self.load_before, load());
+    /// Each fact with its name. The last is what else ran, and took its share: the benches themselves keep one to two
+    /// cores busy.
+    pub(crate) fn facts(&self) -> Vec<(String, String)> {
+        let mut facts = self.facts.clone();
+        let loads = format!("{} before, {} after", self.load_before, load());
+        facts.push(("load (1, 5, 15 minutes)".to_owned(), loads));
+        facts
     }
+}
+
+/// The most memory that this process had, in MiB.
+pub(crate) fn peak_memory() -> Option<f64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kibibytes| kibibytes / 1024.0)
 }
 
 fn debug() -> &'static str {

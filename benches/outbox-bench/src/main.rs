@@ -3,10 +3,14 @@
 
 mod benches;
 mod broker;
+mod child;
 mod database;
 mod machine;
 mod orm;
 mod ours;
+mod page;
+mod plot;
+mod progress;
 mod raw;
 mod report;
 mod workload;
@@ -15,17 +19,21 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use futures_util::future::BoxFuture;
 use outbox_sqlx::Backend;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
-use benches::{cold_plan, drain, enqueue, held_snapshot, inbox, publish};
+use benches::{
+    backlog, cold_plan, drain, end_to_end, enqueue, held_snapshot, inbox, latency, publish, scale,
+    slow_broker,
+};
 use database::Database;
 use database::mysql::MySqlDatabase;
 use database::postgres::PostgresDatabase;
 use database::sqlite::SqliteDatabase;
 use machine::Machine;
-use report::{Report, progress};
+use progress::progress;
+use report::Report;
 use workload::Workload;
 
 #[derive(Parser)]
@@ -37,7 +45,11 @@ struct Cli {
     /// Writes the figures to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only the bench with this name: drain, held-snapshot, cold-plan, enqueue, inbox, publish
+    /// Writes a page with the machine, the figures and plots of them into this folder as well
+    #[arg(long, value_name = "FOLDER")]
+    page: Option<PathBuf>,
+    /// Only the bench with this name: drain, end-to-end, slow-broker, held-snapshot, cold-plan, backlog, scale, enqueue,
+    /// inbox, latency, publish
     #[arg(long, default_value = "")]
     bench: String,
     /// Only stores whose name contains this: postgres, mariadb, sqlite
@@ -61,7 +73,32 @@ struct Cli {
     /// Messages per burst
     #[arg(long)]
     burst: Option<u32>,
+    /// The longest backlog; a long run takes ten million
+    #[arg(long)]
+    backlog: Option<u32>,
+    /// Does nothing but empty the tables that are there; for the bench backlog
+    #[arg(long, hide = true)]
+    drain: Option<backlog::Drain>,
+    /// Does nothing but relay; for the bench latency
+    #[arg(long, hide = true)]
+    relay: bool,
 }
+
+/// A bench on PostgreSQL.
+type Bench = for<'a> fn(&'a Cli, &'a Workload, &'a mut Report) -> BoxFuture<'a, Result<()>>;
+
+const POSTGRES: [(&str, Bench); 10] = [
+    (drain::NAME, |_, workload, report| Box::pin(drain::orms(workload, report))),
+    (end_to_end::NAME, |cli, workload, report| Box::pin(end_to_end::run(workload, &cli.transport, report))),
+    (slow_broker::NAME, |_, workload, report| Box::pin(slow_broker::run(workload, report))),
+    (held_snapshot::NAME, |_, workload, report| Box::pin(held_snapshot::run(workload, report))),
+    (cold_plan::NAME, |_, workload, report| Box::pin(cold_plan::run(workload, report))),
+    (backlog::NAME, |_, workload, report| Box::pin(backlog::run(workload, report))),
+    (scale::NAME, |_, workload, report| Box::pin(scale::run(workload, report))),
+    (enqueue::NAME, |_, workload, report| Box::pin(enqueue::run(workload, report))),
+    (inbox::NAME, |_, workload, report| Box::pin(inbox::run(workload, report))),
+    (latency::NAME, |cli, workload, report| Box::pin(latency::run(workload, &cli.transport, report))),
+];
 
 impl Cli {
     fn workload(&self) -> Workload {
@@ -72,6 +109,7 @@ impl Cli {
             rounds: self.rounds.unwrap_or(plan.rounds).max(1),
             bursts: self.bursts.unwrap_or(plan.bursts).max(2),
             burst: self.burst.unwrap_or(plan.burst),
+            backlog: self.backlog.unwrap_or(plan.backlog),
         }
     }
 
@@ -84,45 +122,59 @@ impl Cli {
 async fn main() -> Result<()> {
     let cli = Cli::parse();
     // A relay that can't work says so in its log; without one a run would just stand still.
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::ERROR.into()).from_env_lossy();
+    // lapin calls it an error when a bare client is dropped with its connection.
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "error,lapin=off".to_owned());
+    let filter = EnvFilter::builder().parse_lossy(filter);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Some(drain) = cli.drain {
+        return child::run(drain, cli.messages.unwrap_or_default()).await;
+    }
+    if cli.relay {
+        return latency::run_as_process().await;
+    }
     let workload = cli.workload();
     let mut machine = Machine::here();
     let mut report = Report::default();
+    let benches: Vec<_> =
+        POSTGRES.iter().filter(|(name, _)| cli.wants(name, PostgresDatabase::NAME)).collect();
+    // Beside those: the drain on each database, and the transports alone.
+    progress::begin(benches.len() + 4);
 
-    let all = [drain::NAME, held_snapshot::NAME, cold_plan::NAME, enqueue::NAME, inbox::NAME];
-    store::<PostgresDatabase>(&cli, &all, &workload, &mut machine, &mut report).await?;
-    if cli.wants(held_snapshot::NAME, PostgresDatabase::NAME) {
-        held_snapshot::run(&workload, &mut report).await.context(held_snapshot::NAME)?;
+    store::<PostgresDatabase>(&cli, !benches.is_empty(), &workload, &mut machine, &mut report).await?;
+    for (name, bench) in benches {
+        bench(&cli, &workload, &mut report).await.with_context(|| (*name).to_owned())?;
+        progress::step();
     }
-    if cli.wants(cold_plan::NAME, PostgresDatabase::NAME) {
-        cold_plan::run(&workload, &mut report).await.context(cold_plan::NAME)?;
-    }
-    if cli.wants(enqueue::NAME, PostgresDatabase::NAME) {
-        enqueue::run(&workload, &mut report).await.context(enqueue::NAME)?;
-    }
-    if cli.wants(inbox::NAME, PostgresDatabase::NAME) {
-        inbox::run(&workload, &mut report).await.context(inbox::NAME)?;
-    }
-    store::<MySqlDatabase>(&cli, &[drain::NAME], &workload, &mut machine, &mut report).await?;
-    store::<SqliteDatabase>(&cli, &[drain::NAME], &workload, &mut machine, &mut report).await?;
-
+    store::<MySqlDatabase>(&cli, false, &workload, &mut machine, &mut report).await?;
+    store::<SqliteDatabase>(&cli, false, &workload, &mut machine, &mut report).await?;
     if publish::NAME.contains(&cli.bench) && cli.store.is_empty() {
         publish::run(&workload, &cli.transport, &mut report).await.context(publish::NAME)?;
     }
+    progress::end();
 
-    machine.print();
-    report.print();
+    let facts = machine.facts();
+    print(&facts, &report);
+    if let Some(folder) = &cli.page {
+        page::write(folder, &facts, &report)?;
+    }
     match &cli.json {
         Some(file) => report.write(file),
         None => Ok(()),
     }
 }
 
-/// What is measured on every database, where at least one of these benches is wanted there.
+#[expect(clippy::print_stdout, reason = "the figures are what a run is for")]
+fn print(facts: &[(String, String)], report: &Report) {
+    for (name, value) in facts {
+        println!("{name}: {value}");
+    }
+    println!("\n{}", report.table());
+}
+
+/// The drain, on every database, and the version of the database where anything is measured on it.
 async fn store<D>(
     cli: &Cli,
-    benches: &[&str],
+    used: bool,
     workload: &Workload,
     machine: &mut Machine,
     report: &mut Report,
@@ -131,16 +183,17 @@ where
     D: Database,
     D::Driver: Backend,
 {
+    let drains = cli.wants(drain::NAME, D::NAME);
     // A database that is not asked for need not run.
-    if !benches.iter().any(|bench| cli.wants(bench, D::NAME)) {
-        return Ok(());
+    if used || drains {
+        let mut database = D::fresh().await.context(D::NAME)?;
+        machine.add(D::NAME, database.version().await?);
+        database.remove().await?;
     }
-    let mut database = D::fresh().await.context(D::NAME)?;
-    machine.add(D::NAME, database.version().await?);
-    database.remove().await?;
-    if cli.wants(drain::NAME, D::NAME) {
+    if drains {
         progress(format_args!("{}: {}", D::NAME, drain::NAME));
         drain::run::<D>(workload, report).await.with_context(|| format!("{} on {}", drain::NAME, D::NAME))?;
     }
+    progress::step();
     Ok(())
 }

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -6,6 +5,9 @@ use anyhow::{Context, Result};
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
+
+use crate::plot::{Plot, bars};
+pub(crate) use crate::progress::progress;
 
 /// One figure of ours beside the one of the bare loop.
 #[derive(Debug, Serialize)]
@@ -34,6 +36,14 @@ impl Measurement {
         Some(self.ours? / self.raw?)
     }
 
+    /// Its name and its ratio, where that says how much of the bare loop's speed is left.
+    fn bar(&self) -> Option<(String, f64)> {
+        let speed = ["msg/s", "tx/s"].contains(&self.unit);
+        let Self { bench, store, orm, transport, variant, .. } = self;
+        let ratio = self.ratio().filter(|_| speed)?;
+        Some((format!("{bench}, {store}, {orm}, {transport}: {variant}"), ratio))
+    }
+
     /// Speeds are large numbers, shares small ones.
     fn decimals(&self) -> usize {
         if self.ours.or(self.raw).is_some_and(|value| value < 100.0) { 2 } else { 0 }
@@ -42,7 +52,10 @@ impl Measurement {
 
 /// All figures of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Report(Vec<Measurement>);
+pub(crate) struct Report {
+    measurements: Vec<Measurement>,
+    plots: Vec<Plot>,
+}
 
 /// A row of the file.
 #[derive(Serialize)]
@@ -54,12 +67,23 @@ struct Row<'a> {
 
 impl Report {
     pub(crate) fn push(&mut self, measurement: Measurement) {
-        self.0.push(measurement);
+        self.measurements.push(measurement);
+    }
+
+    pub(crate) fn plot(&mut self, plot: Plot) {
+        self.plots.push(plot);
+    }
+
+    /// A bar for each ratio, and the plots of the benches, each with the name of its file.
+    pub(super) fn pictures(&self) -> Vec<(String, String)> {
+        let ratios: Vec<_> = self.measurements.iter().filter_map(Measurement::bar).collect();
+        let all = bars("Ours against the bare loop: 1 is as fast", &ratios);
+        let plots = self.plots.iter().map(|plot| (format!("{}.svg", plot.name), plot.svg()));
+        std::iter::once(("ratios.svg".to_owned(), all)).chain(plots).collect()
     }
 
     /// As a table that can be pasted into a page.
-    #[expect(clippy::print_stdout, reason = "the table is what a run is for")]
-    pub(crate) fn print(&self) {
+    pub(crate) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(ASCII_MARKDOWN).set_header([
             "bench",
@@ -77,7 +101,7 @@ impl Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        for row in &self.0 {
+        for row in &self.measurements {
             table.add_row([
                 row.bench,
                 row.store,
@@ -90,13 +114,16 @@ impl Report {
                 row.unit,
             ]);
         }
-        println!("{table}");
+        table.to_string()
     }
 
     /// As a JSON array.
     pub(crate) fn write(&self, file: &Path) -> Result<()> {
-        let rows: Vec<_> =
-            self.0.iter().map(|measurement| Row { ratio: measurement.ratio(), measurement }).collect();
+        let rows: Vec<_> = self
+            .measurements
+            .iter()
+            .map(|measurement| Row { ratio: measurement.ratio(), measurement })
+            .collect();
         std::fs::write(file, serde_json::to_string_pretty(&rows)?).with_context(|| file.display().to_string())
     }
 }
@@ -104,12 +131,6 @@ impl Report {
 /// Messages per second.
 pub(crate) fn rate(messages: u32, time: Duration) -> f64 {
     f64::from(messages) / time.as_secs_f64()
-}
-
-/// Says what is being measured: a run takes long enough to wonder.
-#[expect(clippy::print_stderr, reason = "so that the table stands alone on the other one")]
-pub(crate) fn progress(what: fmt::Arguments<'_>) {
-    eprintln!("{what}");
 }
 
 /// A number with its thousands set apart.

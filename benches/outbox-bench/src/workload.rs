@@ -2,13 +2,19 @@ use anyhow::Result;
 use outbox_core::OutboxMessage;
 
 /// Bytes of a payload: a small event.
-const PAYLOAD: usize = 200;
+pub(crate) const PAYLOAD: usize = 200;
 
 /// Different ordering keys.
-const KEYS: u32 = 5_000;
+pub(crate) const KEYS: u32 = 5_000;
 
 /// Rows per claim of the bare loops, and messages per publish of the relay.
 pub(crate) const BATCH: usize = 1_000;
+
+/// Where messages go that name no topic of their own.
+const TOPIC: &str = "bench.orders";
+
+/// Bytes of payload in one `INSERT` at most.
+const PART_BYTES: usize = 8 * 1024 * 1024;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -23,36 +29,98 @@ pub(crate) struct Workload {
     pub(crate) bursts: u32,
     /// Messages per burst.
     pub(crate) burst: u32,
+    /// The longest backlog.
+    pub(crate) backlog: u32,
+}
+
+/// How messages are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// Not at all.
+    None,
+    /// By [`KEYS`] keys.
+    Many,
+    /// All by the same key.
+    One,
+}
+
+impl Keys {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::None => "no keys".to_owned(),
+            Self::Many => format!("{KEYS} keys"),
+            Self::One => "one hot key".to_owned(),
+        }
+    }
+}
+
+/// What the messages of a run look like.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    pub(crate) topic: String,
+    pub(crate) keys: Keys,
+    /// Bytes of the payload.
+    pub(crate) payload: usize,
+    /// Text headers.
+    pub(crate) headers: u32,
 }
 
 impl Workload {
     pub(crate) const FULL: Self =
-        Self { messages: 200_000, headers: 0, rounds: 5, bursts: 10, burst: 50_000 };
-    pub(crate) const QUICK: Self = Self { messages: 50_000, headers: 0, rounds: 2, bursts: 5, burst: 20_000 };
+        Self { messages: 200_000, headers: 0, rounds: 5, bursts: 10, burst: 50_000, backlog: 1_000_000 };
+    pub(crate) const QUICK: Self =
+        Self { messages: 50_000, headers: 0, rounds: 2, bursts: 5, burst: 20_000, backlog: 100_000 };
 
-    /// Messages from one number up to another, in parts that a single `INSERT` takes.
+    /// The usual messages: 200 bytes, 5,000 keys.
+    pub(crate) fn shape(&self) -> Shape {
+        Shape { topic: TOPIC.to_owned(), keys: Keys::Many, payload: PAYLOAD, headers: self.headers }
+    }
+
+    /// Whether a first impression is enough.
+    pub(crate) const fn is_quick(&self) -> bool {
+        self.rounds <= Self::QUICK.rounds
+    }
+
+    /// Messages in parts that a single `INSERT` takes.
     pub(crate) fn parts(&self, count: u32) -> impl Iterator<Item = Result<Vec<OutboxMessage>>> + use<> {
-        let (headers, payload) = (self.headers, payload());
-        let size = u32::try_from(BATCH).unwrap_or(u32::MAX);
-        (0..count.div_ceil(size)).map(move |part| {
-            let numbers = part * size..count.min((part + 1) * size);
-            numbers.map(|number| message(number, headers, payload.clone())).collect()
-        })
+        self.shape().parts(count)
     }
 }
 
-fn message(number: u32, headers: u32, payload: Vec<u8>) -> Result<OutboxMessage> {
-    let message = OutboxMessage::bytes("bench.orders", payload)?
-        .ordering_key(format_args!("order-{}", number % KEYS))
-        .event_type("OrderPlaced");
-    let message = (0..headers).fold(message, |message, header| {
-        message.header(format!("header-{header}"), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-    });
-    Ok(message.build()?)
+impl Shape {
+    /// The usual messages to this topic.
+    pub(crate) fn to(topic: &str, keys: Keys) -> Self {
+        Self { topic: topic.to_owned(), keys, payload: PAYLOAD, headers: 0 }
+    }
+
+    /// Messages in parts that a single `INSERT` takes.
+    pub(crate) fn parts(self, count: u32) -> impl Iterator<Item = Result<Vec<OutboxMessage>>> + use<> {
+        let most = (PART_BYTES / self.payload.max(1)).clamp(1, BATCH);
+        let size = u32::try_from(most).unwrap_or(u32::MAX);
+        let payload = payload(self.payload);
+        (0..count.div_ceil(size)).map(move |part| {
+            let numbers = part * size..count.min((part + 1) * size);
+            numbers.map(|number| self.message(number, payload.clone())).collect()
+        })
+    }
+
+    fn message(&self, number: u32, payload: Vec<u8>) -> Result<OutboxMessage> {
+        let message = OutboxMessage::bytes(&self.topic, payload)?.event_type("OrderPlaced");
+        let message = match self.keys {
+            Keys::None => message,
+            Keys::Many => message.ordering_key(format_args!("order-{}", number % KEYS)),
+            Keys::One => message.ordering_key("order-0"),
+        };
+        let message = (0..self.headers).fold(message, |message, header| {
+            let value = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            message.header(format!("header-{header}"), value)
+        });
+        Ok(message.build()?)
+    }
 }
 
 /// A payload that does not compress to nothing, the same in every run.
-fn payload() -> Vec<u8> {
+fn payload(bytes: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_u32;
     let mut next = || {
         state ^= state << 13;
@@ -60,7 +128,7 @@ fn payload() -> Vec<u8> {
         state ^= state << 5;
         state.to_le_bytes()
     };
-    (0..PAYLOAD.div_ceil(4)).flat_map(|_| next()).take(PAYLOAD).collect()
+    (0..bytes.div_ceil(4)).flat_map(|_| next()).take(bytes).collect()
 }
 
 #[cfg(test)]
@@ -75,5 +143,13 @@ mod tests {
         let last = &parts[2][499];
         assert_eq!(last.ordering_key().unwrap().as_str(), "order-2499");
         assert_eq!((last.payload().len(), last.headers().len()), (PAYLOAD, 1));
+    }
+
+    #[test]
+    fn large_messages_make_small_parts() {
+        let shape = Shape { payload: 1_000_000, ..Shape::to("large", Keys::None) };
+        let parts: Vec<_> = shape.parts(10).map(Result::unwrap).collect();
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [8, 2]);
+        assert_eq!(parts[1][1].ordering_key(), None);
     }
 }

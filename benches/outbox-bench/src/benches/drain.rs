@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
+use crate::database::postgres::PostgresDatabase;
 use crate::database::{Database, fill};
+use crate::orm::{Diesel, DieselAsync, Orm, SeaOrm};
 use crate::ours::{Order, Ours};
 use crate::raw::{self, From};
-use crate::report::{Measurement, Report, rate};
+use crate::report::{Measurement, Report, progress, rate};
 use crate::workload::Workload;
 
 pub(crate) const NAME: &str = "drain";
@@ -56,6 +58,54 @@ async fn drain_with_relay<D: Database>(workload: &Workload, order: Order) -> Res
 async fn drain_bare<D: Database>(workload: &Workload) -> Result<Duration> {
     let mut database = filled::<D>(workload).await?;
     let time = raw::drain(database.connection(), workload.messages, From::Cursor).await?;
+    database.remove().await?;
+    Ok(time)
+}
+
+/// The same with each other ORM on PostgreSQL, beside a bare loop with the same.
+pub(crate) async fn orms(workload: &Workload, report: &mut Report) -> Result<()> {
+    let orms: [&'static dyn Orm; 3] = [&Diesel, &DieselAsync, &SeaOrm];
+    let messages = workload.messages;
+    for orm in orms {
+        progress(format_args!("{}: {NAME}, {}", PostgresDatabase::NAME, orm.name()));
+        let (mut ours, mut bare) = (Duration::MAX, Duration::MAX);
+        for _ in 0..workload.rounds {
+            ours = ours.min(with_orm(orm, workload).await.context(orm.name())?);
+            bare = bare.min(bare_with_orm(orm, workload).await.context(orm.name())?);
+        }
+        report.push(Measurement {
+            bench: NAME,
+            store: PostgresDatabase::NAME,
+            orm: orm.name(),
+            transport: "none",
+            variant: format!("{messages} messages, {}", Order::Pipelined.name()),
+            ours: Some(rate(messages, ours)),
+            raw: Some(rate(messages, bare)),
+            unit: "msg/s",
+        });
+    }
+    Ok(())
+}
+
+async fn with_orm(orm: &dyn Orm, workload: &Workload) -> Result<Duration> {
+    let database = filled::<PostgresDatabase>(workload).await?;
+    let store = orm.store(database.url())?;
+    let start = Instant::now();
+    let mut ours = Ours::on(store, Order::Pipelined).await?;
+    ours.settled(workload.messages).await?;
+    let time = start.elapsed();
+    ours.stop().await?;
+    database.remove().await?;
+    Ok(time)
+}
+
+async fn bare_with_orm(orm: &dyn Orm, workload: &Workload) -> Result<Duration> {
+    let database = filled::<PostgresDatabase>(workload).await?;
+    let mut bare = orm.bare(database.url()).await?;
+    let start = Instant::now();
+    bare.drain(workload.messages).await?;
+    let time = start.elapsed();
+    drop(bare);
     database.remove().await?;
     Ok(time)
 }

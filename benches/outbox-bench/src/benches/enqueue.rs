@@ -20,7 +20,8 @@ const WORKERS: i64 = 8;
 /// Each ORM: nothing beside the update, an insert by hand, ours; in turn, and the best round of each counts.
 pub(crate) async fn run(workload: &Workload, report: &mut Report) -> Result<()> {
     let orms: [&'static dyn Orm; 4] = [&Sqlx, &Diesel, &DieselAsync, &SeaOrm];
-    let round = Duration::from_millis(if workload.rounds > 2 { 3_000 } else { 1_000 });
+    let (rounds, round) = if workload.is_quick() { (2, 200) } else { (workload.rounds.max(3), 3_000) };
+    let round = Duration::from_millis(round);
     let database = PostgresDatabase::fresh().await?;
     let url = database.url().to_owned();
     let mut connection = database.foreign_connection().await?;
@@ -28,7 +29,7 @@ pub(crate) async fn run(workload: &Workload, report: &mut Report) -> Result<()> 
     for orm in orms {
         progress(format_args!("{}: {NAME}", orm.name()));
         let mut best = [0.0_f64; 3];
-        for _ in 0..workload.rounds.max(3) {
+        for _ in 0..rounds {
             for (index, beside) in [Beside::Nothing, Beside::ByHand, Beside::Outbox].into_iter().enumerate() {
                 let truncate = format!("TRUNCATE {SCHEMA}.outbox_messages; CHECKPOINT");
                 sqlx::raw_sql(AssertSqlSafe(truncate)).execute(&mut connection).await?;

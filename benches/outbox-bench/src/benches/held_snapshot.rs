@@ -10,6 +10,7 @@ use sqlx::{Connection, Executor};
 use crate::database::postgres::PostgresDatabase;
 use crate::database::{Database, fill};
 use crate::ours::{Order, Ours};
+use crate::plot::{Line, Plot};
 use crate::raw::{self, From};
 use crate::report::{Measurement, Report, progress, rate};
 use crate::workload::Workload;
@@ -22,6 +23,18 @@ pub(crate) async fn run(workload: &Workload, report: &mut Report) -> Result<()> 
     let ours = with_relay(workload).await?;
     let bare = bare(workload).await?;
     let Workload { bursts, burst, .. } = *workload;
+    let line = |name: &str, speeds: &[f64]| Line {
+        name: name.to_owned(),
+        points: (1_u32..).map(f64::from).zip(speeds.iter().copied()).collect(),
+    };
+    report.plot(Plot {
+        name: NAME,
+        title: "Bursts while another session holds an old snapshot".to_owned(),
+        across: "burst",
+        up: "msg/s",
+        lines: vec![line("ours", &ours), line("raw, from the start of the table", &bare)],
+        logarithmic: false,
+    });
     let mut push = |variant: String, [ours, raw]: [f64; 2], unit| {
         report.push(Measurement {
             bench: NAME,

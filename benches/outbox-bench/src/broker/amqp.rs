@@ -1,15 +1,17 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm};
 use outbox_amqp::AmqpTransport;
-use outbox_core::{EnvelopeNames, KEY_HEADER, OutboxMessage, Transport};
+use outbox_core::{EnvelopeNames, KEY_HEADER, Transport};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
+use super::bare::{Awaited, Bare, Page, Range, Record};
 use super::{Broker, Carried, unique, url};
 
 /// Channels that work at the same time, as our transport has by default.
@@ -45,33 +47,16 @@ impl Broker for Amqp {
         Ok(Arc::new(AmqpTransport::connect(&format!("{}?{}", Self::url(), carried.parameter())).await?))
     }
 
-    async fn raw(
-        &self,
-        topic: &str,
-        messages: &[OutboxMessage],
-        window: usize,
-        carried: Carried,
-    ) -> Result<Duration> {
+    async fn bare(&self, topic: &str, window: usize, carried: Carried) -> Result<Box<dyn Bare>> {
         let connection = Self::client().await?;
-        let mut channels = Vec::new();
+        let mut lanes = Vec::new();
         for _ in 0..CHANNELS {
             let channel = connection.create_channel().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            channels.push(channel);
+            let window = (window / CHANNELS).max(1);
+            lanes.push(Lane { channel, topic: topic.to_owned(), window, carried });
         }
-        let window = (window / CHANNELS).max(1);
-        let (first, messages) = messages.split_at(1);
-        publish(&channels[0], topic, first, carried).await?;
-        let started = Instant::now();
-        let share = messages.len().div_ceil(CHANNELS);
-        let each = channels.iter().zip(messages.chunks(share)).map(|(channel, messages)| async move {
-            for window in messages.chunks(window) {
-                publish(channel, topic, window, carried).await?;
-            }
-            anyhow::Ok(())
-        });
-        try_join_all(each).await?;
-        Ok(started.elapsed())
+        Ok(Box::new(Client { lanes, _connection: connection }))
     }
 
     async fn remove(&self, topic: &str) -> Result<()> {
@@ -81,27 +66,85 @@ impl Broker for Amqp {
     }
 }
 
-/// A window, confirmed.
-async fn publish(channel: &Channel, topic: &str, window: &[OutboxMessage], carried: Carried) -> Result<()> {
-    let mut confirms = Vec::with_capacity(window.len());
-    for message in window {
-        let id = message.id().to_string();
+struct Client {
+    lanes: Vec<Lane>,
+    _connection: Connection,
+}
+
+/// A channel and its part of the window.
+#[derive(Clone)]
+struct Lane {
+    channel: Channel,
+    topic: String,
+    window: usize,
+    carried: Carried,
+}
+
+#[async_trait]
+impl Bare for Client {
+    async fn publish(
+        &mut self,
+        mut pages: mpsc::Receiver<Page>,
+        done: mpsc::UnboundedSender<Range>,
+    ) -> Result<()> {
+        let mut ways = Vec::new();
+        let mut working = JoinSet::new();
+        for lane in &self.lanes {
+            let (way, parts) = mpsc::channel(1);
+            ways.push(way);
+            working.spawn(lane.clone().publish(parts));
+        }
+        while let Some(page) = pages.recv().await {
+            let (mut records, awaited) = page.open(&done);
+            let share = records.len().div_ceil(CHANNELS);
+            for way in &ways {
+                let part = records.split_off(records.len().saturating_sub(share));
+                // One that has ended has an error to tell.
+                if way.send((part, Arc::clone(&awaited))).await.is_err() {
+                    break;
+                }
+            }
+        }
+        drop(ways);
+        while let Some(ended) = working.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+impl Lane {
+    async fn publish(self, mut parts: mpsc::Receiver<(Vec<Record>, Arc<Awaited>)>) -> Result<()> {
+        let mut waiting: VecDeque<(PublisherConfirm, Arc<Awaited>)> = VecDeque::with_capacity(self.window);
+        while let Some((records, awaited)) = parts.recv().await {
+            for record in records {
+                if waiting.len() == self.window
+                    && let Some((confirm, _awaited)) = waiting.pop_front()
+                {
+                    ensure!(confirm.await?.is_ack(), "a message was not confirmed");
+                }
+                waiting.push_back((self.send(&record).await?, Arc::clone(&awaited)));
+            }
+        }
+        for (confirm, _awaited) in waiting {
+            ensure!(confirm.await?.is_ack(), "a message was not confirmed");
+        }
+        Ok(())
+    }
+
+    async fn send(&self, record: &Record) -> Result<PublisherConfirm> {
+        let id = record.id.to_string();
         let mut headers = FieldTable::default();
-        if carried == Carried::CloudEvents {
-            for (name, value) in carried.headers(message, &EnvelopeNames::AMQP, &id) {
+        if self.carried == Carried::CloudEvents {
+            for (name, value) in record.headers(self.carried, &EnvelopeNames::AMQP, &id) {
                 headers.insert(name.into(), AMQPValue::LongString(value.into()));
             }
-            let key = message.ordering_key().map_or("", |key| key.as_str());
-            headers.insert(KEY_HEADER.into(), AMQPValue::LongString(key.into()));
+            headers.insert(KEY_HEADER.into(), AMQPValue::LongString(record.key.as_str().into()));
         }
         let properties =
             BasicProperties::default().with_message_id(id.into()).with_delivery_mode(2).with_headers(headers);
         let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let publish = channel.basic_publish("".into(), topic.into(), options, message.payload(), properties);
-        confirms.push(publish.await?);
+        let topic = self.topic.as_str().into();
+        Ok(self.channel.basic_publish("".into(), topic, options, &record.payload, properties).await?)
     }
-    for confirm in confirms {
-        ensure!(confirm.await?.is_ack(), "a message was not confirmed");
-    }
-    Ok(())
 }

@@ -1,9 +1,9 @@
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use async_trait::async_trait;
-use outbox_core::{EnvelopeNames, OutboxMessage, Transport};
+use outbox_core::{EnvelopeNames, Transport};
 use outbox_kafka::KafkaTransport;
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -11,8 +11,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::bare::{Awaited, Bare, Page, Range, Record};
 use super::{Broker, Carried, unique, url};
 
 pub(crate) struct Kafka;
@@ -30,17 +31,24 @@ impl Kafka {
 }
 
 /// Counts what was delivered.
-struct Counting(watch::Sender<usize>);
+struct Counting(watch::Sender<Answers>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Answers {
+    delivered: usize,
+    failed: bool,
+}
 
 impl ClientContext for Counting {}
 
 impl ProducerContext for Counting {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = Arc<Awaited>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if result.is_ok() {
-            self.0.send_modify(|count| *count += 1);
-        }
+    fn delivery(&self, result: &DeliveryResult<'_>, _awaited: Arc<Awaited>) {
+        self.0.send_modify(|answers| match result {
+            Ok(_) => answers.delivered += 1,
+            Err(_) => answers.failed = true,
+        });
     }
 }
 
@@ -66,29 +74,12 @@ impl Broker for Kafka {
         Ok(Arc::new(KafkaTransport::connect(&format!("{}?{}", Self::url(), carried.parameter())).await?))
     }
 
-    async fn raw(
-        &self,
-        topic: &str,
-        messages: &[OutboxMessage],
-        window: usize,
-        carried: Carried,
-    ) -> Result<Duration> {
-        let (sender, mut delivered) = watch::channel(0);
+    async fn bare(&self, topic: &str, window: usize, carried: Carried) -> Result<Box<dyn Bare>> {
+        let (answers, answered) = watch::channel(Answers::default());
         let mut config = Self::config();
         config.set("enable.idempotence", "true").set("linger.ms", "1").set("partitioner", "murmur2_random");
-        let producer: ThreadedProducer<Counting> = config.create_with_context(Counting(sender))?;
-        let (first, messages) = messages.split_at(1);
-        send(&producer, topic, &first[0], carried).await?;
-        delivered.wait_for(|count| *count == 1).await?;
-        let started = Instant::now();
-        for (sent, message) in messages.iter().enumerate() {
-            if sent.is_multiple_of(100) {
-                delivered.wait_for(|count| 1 + sent - count < window).await?;
-            }
-            send(&producer, topic, message, carried).await?;
-        }
-        delivered.wait_for(|count| *count == 1 + messages.len()).await?;
-        Ok(started.elapsed())
+        let producer: ThreadedProducer<Counting> = config.create_with_context(Counting(answers))?;
+        Ok(Box::new(Client { producer, answered, sent: 0, topic: topic.to_owned(), window, carried }))
     }
 
     async fn remove(&self, topic: &str) -> Result<()> {
@@ -98,26 +89,64 @@ impl Broker for Kafka {
     }
 }
 
-/// Hands a message to the producer.
-async fn send(
-    producer: &ThreadedProducer<Counting>,
-    topic: &str,
-    message: &OutboxMessage,
+struct Client {
+    producer: ThreadedProducer<Counting>,
+    answered: watch::Receiver<Answers>,
+    sent: usize,
+    topic: String,
+    window: usize,
     carried: Carried,
-) -> Result<()> {
-    let id = message.id().to_string();
-    let mut headers = OwnedHeaders::new_with_capacity(8);
-    for (key, value) in carried.headers(message, &EnvelopeNames::UNDERSCORE, &id) {
-        headers = headers.insert(Header { key, value: Some(value) });
-    }
-    let key = message.ordering_key().map_or("", |key| key.as_str());
-    let mut record = BaseRecord::to(topic).key(key).payload(&message.payload()[..]).headers(headers);
-    while let Err((error, again)) = producer.send(record) {
-        if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
-            return Err(error.into());
+}
+
+impl Client {
+    /// Hands a message to the producer.
+    async fn send(&mut self, record: &Record, awaited: &Arc<Awaited>) -> Result<()> {
+        let id = record.id.to_string();
+        let mut headers = OwnedHeaders::new_with_capacity(8);
+        for (key, value) in record.headers(self.carried, &EnvelopeNames::UNDERSCORE, &id) {
+            headers = headers.insert(Header { key, value: Some(value) });
         }
-        record = again;
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(awaited))
+            .key(&record.key)
+            .payload(&record.payload[..])
+            .headers(headers);
+        while let Err((error, again)) = self.producer.send(record) {
+            if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
+                return Err(error.into());
+            }
+            record = again;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.sent += 1;
+        Ok(())
     }
-    Ok(())
+
+    /// Waits until at most so many messages are under way.
+    async fn at_most(&mut self, under_way: usize) -> Result<()> {
+        let enough = self.sent.saturating_sub(under_way);
+        let answers =
+            *self.answered.wait_for(|answers| answers.failed || answers.delivered >= enough).await?;
+        ensure!(!answers.failed, "a message was not delivered");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Bare for Client {
+    async fn publish(
+        &mut self,
+        mut pages: mpsc::Receiver<Page>,
+        done: mpsc::UnboundedSender<Range>,
+    ) -> Result<()> {
+        while let Some(page) = pages.recv().await {
+            let (records, awaited) = page.open(&done);
+            for records in records.chunks(100) {
+                self.at_most(self.window.saturating_sub(records.len())).await?;
+                for record in records {
+                    self.send(record, &awaited).await?;
+                }
+            }
+        }
+        self.at_most(0).await
+    }
 }

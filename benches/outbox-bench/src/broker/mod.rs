@@ -1,6 +1,7 @@
 //! Brokers, each by our transport and by its bare client.
 
 mod amqp;
+mod bare;
 mod kafka;
 mod nats;
 mod redis;
@@ -11,13 +12,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use outbox_core::{EnvelopeNames, OutboxMessage, SCHEMA_VERSION_HEADER, Transport};
+use outbox_core::{OutboxMessage, Transport};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 pub(crate) use amqp::Amqp;
+pub(crate) use bare::{Bare, Page};
 pub(crate) use kafka::Kafka;
 pub(crate) use nats::Nats;
 pub(crate) use redis::Redis;
+
+/// All of them.
+pub(crate) const ALL: [&dyn Broker; 4] = [&Kafka, &Amqp, &Nats, &Redis];
 
 /// A broker that messages are published to. Each run has a topic of its own: some brokers slow down as one grows.
 #[async_trait]
@@ -30,15 +36,8 @@ pub(crate) trait Broker: Send + Sync {
     /// Our transport, with its defaults.
     async fn transport(&self, topic: &str, carried: Carried) -> Result<Arc<dyn Transport>>;
 
-    /// Publishes everything by the bare client, confirmed, as many under way as `window` says. The time is that from when
-    /// the first message was confirmed: everything is connected then.
-    async fn raw(
-        &self,
-        topic: &str,
-        messages: &[OutboxMessage],
-        window: usize,
-        carried: Carried,
-    ) -> Result<Duration>;
+    /// The bare client, which publishes to this topic with at most so many messages under way.
+    async fn bare(&self, topic: &str, window: usize, carried: Carried) -> Result<Box<dyn Bare>>;
 
     /// Removes the topic.
     async fn remove(&self, topic: &str) -> Result<()>;
@@ -70,25 +69,6 @@ impl Carried {
             Self::CloudEvents => "envelope=cloudevents",
         }
     }
-
-    /// The headers, as one would write them by hand.
-    fn headers<'m>(
-        self,
-        message: &'m OutboxMessage,
-        names: &EnvelopeNames,
-        id: &'m str,
-    ) -> impl Iterator<Item = (&'static str, &'m str)> + use<'m> {
-        let all = [
-            (names.id, id),
-            (names.specversion, "1.0"),
-            (names.source, "outbox"),
-            (names.kind, message.event_type()),
-            (names.content_type, message.content_type()),
-            (SCHEMA_VERSION_HEADER, "1"),
-        ];
-        let count = if self == Self::Id { 1 } else { all.len() };
-        all.into_iter().take(count)
-    }
 }
 
 /// Publishes everything by a transport as a relay does: as many calls at once as may be under way. The time is that from
@@ -108,6 +88,33 @@ pub(crate) async fn ours(transport: &dyn Transport, messages: &[OutboxMessage]) 
         }
     }
     Ok(started.elapsed())
+}
+
+/// The same by the bare client.
+pub(crate) async fn raw(bare: &mut dyn Bare, messages: &[OutboxMessage]) -> Result<Duration> {
+    let (first, messages) = messages.split_at(1);
+    let pages = |messages: &[OutboxMessage]| messages.chunks(1_000).map(Page::of_messages).collect();
+    all(bare, pages(first)).await?;
+    let pages = pages(messages);
+    let started = Instant::now();
+    all(bare, pages).await?;
+    Ok(started.elapsed())
+}
+
+/// Publishes these pages, until all is confirmed.
+pub(crate) async fn all(bare: &mut dyn Bare, pages: Vec<Page>) -> Result<()> {
+    let count = pages.len();
+    let (sender, receiver) = mpsc::channel(count.max(1));
+    for page in pages {
+        sender.send(page).await?;
+    }
+    drop(sender);
+    let (done, mut confirmed) = mpsc::unbounded_channel();
+    bare.publish(receiver, done).await?;
+    for _ in 0..count {
+        ensure!(confirmed.recv().await.is_some(), "a page was not confirmed");
+    }
+    Ok(())
 }
 
 fn unique() -> String {

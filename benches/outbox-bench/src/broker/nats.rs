@@ -1,14 +1,18 @@
+use std::collections::VecDeque;
+use std::future::IntoFuture as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::jetstream::{self, context::ContextBuilder, stream::Config};
+use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture};
+use async_nats::jetstream::{self, stream::Config};
 use async_trait::async_trait;
-use outbox_core::{EnvelopeNames, KEY_HEADER, OutboxMessage, Transport};
+use outbox_core::{EnvelopeNames, KEY_HEADER, Transport};
 use outbox_nats::NatsTransport;
+use tokio::sync::mpsc;
 
+use super::bare::{Bare, Page, Range, Record};
 use super::{Broker, Carried, unique, url};
 
 pub(crate) struct Nats;
@@ -44,46 +48,60 @@ impl Broker for Nats {
         ))
     }
 
-    async fn raw(
-        &self,
-        topic: &str,
-        messages: &[OutboxMessage],
-        window: usize,
-        carried: Carried,
-    ) -> Result<Duration> {
-        let context = Self::context().await?;
-        let publish = async |message: &OutboxMessage| {
-            let id = message.id().to_string();
-            let mut headers = HeaderMap::new();
-            if carried == Carried::CloudEvents {
-                for (name, value) in carried.headers(message, &EnvelopeNames::HYPHEN, &id) {
-                    headers.insert(name, value);
-                }
-                headers.insert(KEY_HEADER, message.ordering_key().map_or("", |key| key.as_str()));
-            }
-            headers.insert(NATS_MESSAGE_ID, id);
-            context.publish_with_headers(topic.to_owned(), headers, message.payload().clone()).await
-        };
-        let mut waiting = std::collections::VecDeque::with_capacity(window);
-        let (first, messages) = messages.split_at(1);
-        publish(&first[0]).await?.await?;
-        let started = Instant::now();
-        for message in messages {
-            if waiting.len() == window
-                && let Some(ack) = waiting.pop_front()
-            {
-                let _: jetstream::publish::PublishAck = std::future::IntoFuture::into_future(ack).await?;
-            }
-            waiting.push_back(publish(message).await?);
-        }
-        for ack in waiting {
-            ack.await?;
-        }
-        Ok(started.elapsed())
+    async fn bare(&self, topic: &str, window: usize, carried: Carried) -> Result<Box<dyn Bare>> {
+        Ok(Box::new(Client { context: Self::context().await?, topic: topic.to_owned(), window, carried }))
     }
 
     async fn remove(&self, topic: &str) -> Result<()> {
         Self::context().await?.delete_stream(topic).await?;
+        Ok(())
+    }
+}
+
+struct Client {
+    context: jetstream::Context,
+    topic: String,
+    window: usize,
+    carried: Carried,
+}
+
+impl Client {
+    async fn send(&self, record: Record) -> Result<PublishAckFuture> {
+        let id = record.id.to_string();
+        let mut headers = HeaderMap::new();
+        if self.carried == Carried::CloudEvents {
+            for (name, value) in record.headers(self.carried, &EnvelopeNames::HYPHEN, &id) {
+                headers.insert(name, value);
+            }
+            headers.insert(KEY_HEADER, record.key.as_str());
+        }
+        headers.insert(NATS_MESSAGE_ID, id);
+        Ok(self.context.publish_with_headers(self.topic.clone(), headers, record.payload).await?)
+    }
+}
+
+#[async_trait]
+impl Bare for Client {
+    async fn publish(
+        &mut self,
+        mut pages: mpsc::Receiver<Page>,
+        done: mpsc::UnboundedSender<Range>,
+    ) -> Result<()> {
+        let mut waiting = VecDeque::with_capacity(self.window);
+        while let Some(page) = pages.recv().await {
+            let (records, awaited) = page.open(&done);
+            for record in records {
+                if waiting.len() == self.window
+                    && let Some((ack, _awaited)) = waiting.pop_front()
+                {
+                    PublishAckFuture::into_future(ack).await?;
+                }
+                waiting.push_back((self.send(record).await?, Arc::clone(&awaited)));
+            }
+        }
+        for (ack, _awaited) in waiting {
+            ack.await?;
+        }
         Ok(())
     }
 }

@@ -1,15 +1,20 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use outbox_core::{EnvelopeNames, KEY_HEADER, OutboxMessage, Transport};
+use outbox_core::{EnvelopeNames, KEY_HEADER, Transport};
 use outbox_redis::RedisTransport;
 use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
+use super::bare::{Bare, Page, Range, Record};
 use super::{Broker, Carried, unique, url};
+
+/// Pipelines under way at once, which share the window.
+const CALLS: usize = 2;
 
 pub(crate) struct Redis;
 
@@ -37,42 +42,66 @@ impl Broker for Redis {
         Ok(Arc::new(RedisTransport::connect(&format!("{}?{}", Self::url(), carried.parameter())).await?))
     }
 
-    async fn raw(
-        &self,
-        topic: &str,
-        messages: &[OutboxMessage],
-        window: usize,
-        carried: Carried,
-    ) -> Result<Duration> {
-        let client = Self::client().await?;
-        let batch = (window / 2).max(1);
-        let call = |batch: Vec<OutboxMessage>| {
-            let mut client = client.clone();
-            async move {
-                let mut pipeline = redis::pipe();
-                for message in &batch {
-                    let id = message.id().to_string();
-                    let key = message.ordering_key().map_or("", |key| key.as_str());
-                    pipeline.cmd("XADD").arg(topic).arg("*").arg(KEY_HEADER).arg(key);
-                    for (name, value) in carried.headers(message, &EnvelopeNames::HYPHEN, &id) {
-                        pipeline.arg(name).arg(value);
-                    }
-                    pipeline.arg("payload").arg(&message.payload()[..]);
-                }
-                let _: Vec<String> = pipeline.query_async(&mut client).await?;
-                anyhow::Ok(())
-            }
-        };
-        let (first, messages) = messages.split_at(1);
-        call(first.to_vec()).await?;
-        let started = Instant::now();
-        let calls: Vec<_> = messages.chunks(batch).map(<[_]>::to_vec).map(call).collect();
-        stream::iter(calls).buffered(2).try_collect::<Vec<()>>().await?;
-        Ok(started.elapsed())
+    async fn bare(&self, topic: &str, window: usize, carried: Carried) -> Result<Box<dyn Bare>> {
+        let batch = (window / CALLS).max(1);
+        Ok(Box::new(Client { connection: Self::client().await?, topic: topic.to_owned(), batch, carried }))
     }
 
     async fn remove(&self, topic: &str) -> Result<()> {
         let _: u64 = Self::client().await?.del(topic).await?;
+        Ok(())
+    }
+}
+
+struct Client {
+    connection: MultiplexedConnection,
+    topic: String,
+    batch: usize,
+    carried: Carried,
+}
+
+impl Client {
+    fn call(&self, records: Vec<Record>) -> JoinHandle<Result<()>> {
+        let (mut connection, topic, carried) = (self.connection.clone(), self.topic.clone(), self.carried);
+        tokio::spawn(async move {
+            let mut pipeline = redis::pipe();
+            for record in &records {
+                let id = record.id.to_string();
+                pipeline.cmd("XADD").arg(&topic).arg("*").arg(KEY_HEADER).arg(&record.key);
+                for (name, value) in record.headers(carried, &EnvelopeNames::HYPHEN, &id) {
+                    pipeline.arg(name).arg(value);
+                }
+                pipeline.arg("payload").arg(&record.payload[..]);
+            }
+            let _: Vec<String> = pipeline.query_async(&mut connection).await?;
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl Bare for Client {
+    async fn publish(
+        &mut self,
+        mut pages: mpsc::Receiver<Page>,
+        done: mpsc::UnboundedSender<Range>,
+    ) -> Result<()> {
+        let mut calls = VecDeque::with_capacity(CALLS);
+        while let Some(page) = pages.recv().await {
+            let (mut records, awaited) = page.open(&done);
+            while !records.is_empty() {
+                let rest = records.split_off(self.batch.min(records.len()));
+                if calls.len() == CALLS
+                    && let Some((call, _awaited)) = calls.pop_front()
+                {
+                    call.await??;
+                }
+                calls.push_back((self.call(std::mem::replace(&mut records, rest)), Arc::clone(&awaited)));
+            }
+        }
+        for (call, _awaited) in calls {
+            call.await??;
+        }
         Ok(())
     }
 }

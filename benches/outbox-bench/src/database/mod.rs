@@ -8,7 +8,7 @@ use anyhow::Result;
 use outbox_sqlx::{Backend, SqlxStore, SqlxWriter};
 
 use crate::raw::Bare;
-use crate::workload::Workload;
+use crate::workload::{Shape, Workload};
 
 /// The name of the schema, the database or the file: nothing of the user's is in the way.
 pub(crate) const NAME: &str = "outbox_bench";
@@ -42,8 +42,16 @@ pub(crate) trait Database: Sized {
 
 /// Messages in the tables, committed.
 pub(crate) async fn fill<D: Database>(database: &mut D, workload: &Workload, count: u32) -> Result<()> {
+    fill_with(database, workload.shape(), count).await
+}
+
+/// Messages of any shape in the tables, committed.
+pub(crate) async fn fill_with<D: Database>(database: &mut D, shape: Shape, count: u32) -> Result<()> {
     let mut transaction = D::Driver::begin(database.connection()).await?;
-    write::<D>(&mut transaction, workload, count).await?;
+    let writer = SqlxWriter::<D::Driver>::new();
+    for part in shape.parts(count) {
+        writer.enqueue_all(&mut transaction, &part?).await?;
+    }
     Ok(transaction.commit().await?)
 }
 

@@ -18,9 +18,29 @@ impl PostgresDatabase {
         &self.url
     }
 
+    /// With the tables as they are.
+    pub(crate) async fn existing() -> Result<Self> {
+        let url = std::env::var("OUTBOX_TEST_POSTGRES_URL");
+        let url = url.unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned());
+        let mut connection = PgConnection::connect_with(&options(&url)?).await.context("PostgreSQL")?;
+        for setting in Dialect::Postgres.session_settings() {
+            connection.execute(*setting).await?;
+        }
+        Ok(Self { url, connection })
+    }
+
     /// One more connection, as somebody else would open it.
     pub(crate) async fn foreign_connection(&self) -> Result<PgConnection> {
         Ok(PgConnection::connect_with(&options(&self.url)?).await?)
+    }
+
+    /// One more connection with the settings that the relay gives its own.
+    pub(crate) async fn another_connection(&self) -> Result<PgConnection> {
+        let mut connection = self.foreign_connection().await?;
+        for setting in Dialect::Postgres.session_settings() {
+            connection.execute(*setting).await?;
+        }
+        Ok(connection)
     }
 }
 
@@ -29,12 +49,7 @@ impl Database for PostgresDatabase {
     type Driver = Postgres;
 
     async fn fresh() -> Result<Self> {
-        let url = std::env::var("OUTBOX_TEST_POSTGRES_URL");
-        let url = url.unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".to_owned());
-        let mut connection = PgConnection::connect_with(&options(&url)?).await.context("PostgreSQL")?;
-        for setting in Dialect::Postgres.session_settings() {
-            connection.execute(*setting).await?;
-        }
+        let Self { url, mut connection } = Self::existing().await?;
         let create = format!("DROP SCHEMA IF EXISTS {NAME} CASCADE; CREATE SCHEMA {NAME}");
         raw_sql(AssertSqlSafe(create)).execute(&mut connection).await?;
         let database = Self { url, connection };

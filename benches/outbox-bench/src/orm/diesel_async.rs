@@ -1,13 +1,16 @@
+use std::sync::Arc;
+
 use anyhow::Result;
 use async_trait::async_trait;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text, Uuid};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
-use outbox_core::{OrderingKey, OutboxMessage};
-use outbox_diesel::AsyncPostgresWriter;
+use outbox_core::{OrderingKey, OutboxMessage, OutboxStore};
+use outbox_diesel::{AsyncPostgresStore, AsyncPostgresWriter};
 
-use super::{Beside, Orm, Worker, insert, names, update};
+use super::diesel_row::{Row, seqs};
+use super::{Bare, Beside, Orm, Place, Worker, claim, delete, insert, names, update};
 
 pub(crate) struct DieselAsync;
 
@@ -30,6 +33,32 @@ impl Orm for DieselAsync {
             let session = Session { connection, outbox, update: update(), insert: insert() };
             Ok(Box::new(session) as Box<dyn Worker>)
         })
+    }
+
+    fn store(&self, url: &str) -> Result<Arc<dyn OutboxStore>> {
+        Ok(Arc::new(AsyncPostgresStore::from_url_with_names(url, names()?)?))
+    }
+
+    fn bare<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Box<dyn Bare>>> {
+        Box::pin(async move { Ok(Box::new(Loop(AsyncPgConnection::establish(url).await?)) as Box<dyn Bare>) })
+    }
+}
+
+struct Loop(AsyncPgConnection);
+
+#[async_trait]
+impl Bare for Loop {
+    async fn drain(&mut self, messages: u32) -> Result<()> {
+        let (claim, delete, mut place) = (claim(), delete(), Place::default());
+        while place.is_short_of(messages) {
+            let claim = sql_query(claim.as_str()).bind::<BigInt, _>(place.cursor);
+            let rows: Vec<Row> = claim.load(&mut self.0).await?;
+            let (low, high) = place.read(&seqs(&rows))?;
+            let delete = sql_query(delete.as_str()).bind::<BigInt, _>(low).bind::<BigInt, _>(high);
+            place.drained += u64::try_from(delete.execute(&mut self.0).await?)?;
+            std::hint::black_box(rows);
+        }
+        Ok(())
     }
 }
 

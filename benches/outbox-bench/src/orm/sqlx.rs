@@ -1,11 +1,16 @@
+use std::sync::Arc;
+
 use anyhow::Result;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use outbox_core::{OrderingKey, OutboxMessage};
-use outbox_sqlx::PostgresWriter;
+use outbox_core::{OrderingKey, OutboxMessage, OutboxStore};
+use outbox_sqlx::{PostgresStore, PostgresWriter};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr, SqlStr};
 
-use super::{Beside, Orm, Worker, insert, names, update};
+use super::{Bare, Beside, Orm, Worker, insert, names, update};
+use crate::database::NAME;
+use crate::raw::{self, From};
 
 pub(crate) struct Sqlx;
 
@@ -28,6 +33,26 @@ impl Orm for Sqlx {
             let outbox = PostgresWriter::with_names(&names()?);
             Ok(Box::new(Session { connection, outbox, update, insert }) as Box<dyn Worker>)
         })
+    }
+
+    fn store(&self, url: &str) -> Result<Arc<dyn OutboxStore>> {
+        Ok(Arc::new(PostgresStore::from_url_with_names(url, names()?)?))
+    }
+
+    fn bare<'a>(&'a self, url: &'a str) -> BoxFuture<'a, Result<Box<dyn Bare>>> {
+        Box::pin(async move {
+            let options = url.parse::<PgConnectOptions>()?.options([("search_path", NAME)]);
+            Ok(Box::new(Loop(PgConnection::connect_with(&options).await?)) as Box<dyn Bare>)
+        })
+    }
+}
+
+struct Loop(PgConnection);
+
+#[async_trait]
+impl Bare for Loop {
+    async fn drain(&mut self, messages: u32) -> Result<()> {
+        raw::drain(&mut self.0, messages, From::Cursor).await.map(drop)
     }
 }
 

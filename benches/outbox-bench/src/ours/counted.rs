@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,21 +10,20 @@ use tokio::sync::watch;
 
 /// A store that tells how many rows were settled. Asking the table instead would be slow where deleted rows still lie
 /// at its start, and would disturb what is measured.
-#[derive(Debug)]
-pub(super) struct Counted<S> {
-    store: S,
+pub(super) struct Counted {
+    store: Arc<dyn OutboxStore>,
     settled: watch::Sender<u64>,
 }
 
-impl<S> Counted<S> {
-    pub(super) fn new(store: S) -> (Self, watch::Receiver<u64>) {
-        let (settled, receiver) = watch::channel(0);
-        (Self { store, settled }, receiver)
+impl Counted {
+    /// Adds what is settled to this sum.
+    pub(super) fn new(store: Arc<dyn OutboxStore>, settled: watch::Sender<u64>) -> Self {
+        Self { store, settled }
     }
 }
 
 #[async_trait]
-impl<S: OutboxStore> OutboxStore for Counted<S> {
+impl OutboxStore for Counted {
     fn capabilities(&self) -> StoreCapabilities {
         self.store.capabilities()
     }
@@ -79,7 +79,11 @@ impl<S: OutboxStore> OutboxStore for Counted<S> {
 
     async fn settle(&self, fence: &Fence, outcomes: &[(RowId, Outcome)]) -> Result<Settled, StoreError> {
         let settled = self.store.settle(fence, outcomes).await?;
-        self.settled.send_modify(|sum| *sum += settled.applied);
+        // Rows of a hot key that do not fit into memory are settled twice: they move to the deferred table first.
+        let gone = outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Delivered).count();
+        if !settled.stale {
+            self.settled.send_modify(|sum| *sum += u64::try_from(gone).unwrap_or(u64::MAX));
+        }
         Ok(settled)
     }
 

@@ -2,18 +2,22 @@
 
 mod counted;
 mod sink;
+mod slow;
+mod tally;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use outbox_core::OutboxStore;
-use outbox_relay::{Relay, RelayHandle};
-use tokio::sync::watch;
+use anyhow::{Context, Result};
+use outbox_core::{OutboxStore, Transport};
+use outbox_relay::{Relay, RelayConfig, RelayHandle};
 use tokio::time::timeout;
 
 use counted::Counted;
 pub(crate) use sink::Order;
 use sink::Sink;
+pub(crate) use slow::Slow;
+pub(crate) use tally::Tally;
 
 /// Nothing here takes longer, unless it stands still.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,13 +25,33 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A relay that runs.
 pub(crate) struct Ours {
     relay: RelayHandle,
-    settled: watch::Receiver<u64>,
+    settled: Tally,
 }
 
 impl Ours {
     pub(crate) async fn start(store: impl OutboxStore, order: Order) -> Result<Self> {
-        let (store, settled) = Counted::new(store);
-        let relay = Relay::new(store, Sink::new(order)).start().await?;
+        Self::on(Arc::new(store), order).await
+    }
+
+    /// The same on a store that was chosen at run time.
+    pub(crate) async fn on(store: Arc<dyn OutboxStore>, order: Order) -> Result<Self> {
+        Self::among(store, Arc::new(Sink::new(order)), RelayConfig::default(), Tally::default()).await
+    }
+
+    /// A relay to this transport.
+    pub(crate) async fn to(store: impl OutboxStore, transport: Arc<dyn Transport>) -> Result<Self> {
+        Self::among(Arc::new(store), transport, RelayConfig::default(), Tally::default()).await
+    }
+
+    /// A relay that may be one of several, which count together.
+    pub(crate) async fn among(
+        store: Arc<dyn OutboxStore>,
+        transport: Arc<dyn Transport>,
+        config: RelayConfig,
+        settled: Tally,
+    ) -> Result<Self> {
+        let store = Arc::new(Counted::new(store, settled.sender()));
+        let relay = Relay::shared(store, transport).config(config).start().await?;
         Ok(Self { relay, settled })
     }
 
@@ -36,15 +60,15 @@ impl Ours {
         self.relay.waker().wake();
     }
 
+    /// How many shards it owns.
+    pub(crate) fn shards(&self) -> usize {
+        self.relay.monitor().leases().shards
+    }
+
     /// Waits until so many messages are published, confirmed and gone from the table, counted from the start.
     pub(crate) async fn settled(&mut self, messages: u32) -> Result<()> {
-        let messages = u64::from(messages);
-        let reached = self.settled.wait_for(|settled| *settled >= messages);
-        let reached = timeout(PATIENCE, reached).await;
-        let stats = self.relay.stats();
-        let settled = *reached.with_context(|| format!("not all of {messages} messages: {stats:?}"))??;
-        ensure!(settled == messages, "{settled} rows were settled, not {messages}");
-        Ok(())
+        let settled = self.settled.reaches(messages.into(), PATIENCE).await;
+        settled.with_context(|| format!("{:?}", self.relay.stats()))
     }
 
     pub(crate) async fn stop(self) -> Result<()> {

@@ -35,6 +35,24 @@ pub(crate) enum From {
 
 /// Empties the table of its messages.
 pub(crate) async fn drain(connection: &mut impl Bare, messages: u32, from: From) -> Result<Duration> {
+    drain_to(connection, messages, from, Duration::ZERO).await
+}
+
+/// The same to a broker that needs this long to confirm a batch.
+pub(crate) async fn drain_slowly(
+    connection: &mut impl Bare,
+    messages: u32,
+    pause: Duration,
+) -> Result<Duration> {
+    drain_to(connection, messages, From::Cursor, pause).await
+}
+
+async fn drain_to(
+    connection: &mut impl Bare,
+    messages: u32,
+    from: From,
+    pause: Duration,
+) -> Result<Duration> {
     let start = Instant::now();
     let (mut cursor, mut drained) = (0, 0);
     while drained < u64::from(messages) {
@@ -47,6 +65,9 @@ pub(crate) async fn drain(connection: &mut impl Bare, messages: u32, from: From)
         ensure!(rows.len() <= BATCH, "{} rows in one claim", rows.len());
         if from == From::Cursor {
             cursor = last.seq;
+        }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
         drained += connection.delete(first.seq, last.seq).await?;
         // Handing the rows over is not measured, but they must have been read for real.
