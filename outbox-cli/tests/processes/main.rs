@@ -23,6 +23,7 @@ mod writers;
 mod bad_input;
 mod broker_kills;
 mod broker_outage;
+mod drain_cost;
 mod every_broker;
 mod foreign_writers;
 mod held_snapshot;
