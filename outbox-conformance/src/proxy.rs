@@ -2,13 +2,14 @@
 
 use std::future::pending;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// Stands between a client and a broker on this machine. Without a fault it passes everything on. Ends, with all its
@@ -20,10 +21,14 @@ pub struct Proxy {
     accepting: AbortHandle,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     cuts_answers: AtomicBool,
+    /// Bytes of answers that still pass before the connection is cut that takes the next one; none are counted below 0.
+    answers_left: AtomicIsize,
     swallows: AtomicBool,
+    swallows_answers: AtomicBool,
+    holds: watch::Sender<bool>,
     open: AtomicUsize,
     connections: Mutex<JoinSet<()>>,
 }
@@ -35,9 +40,26 @@ impl Proxy {
     ///
     /// If no port is free.
     pub async fn to(broker: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
+        Self::at(0, broker).await
+    }
+
+    /// The same at a port that was chosen before, for brokers that tell their clients where to come to.
+    ///
+    /// # Panics
+    ///
+    /// If the port is not free.
+    pub async fn at(port: u16, broker: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a port is free");
         let port = listener.local_addr().expect("it is bound").port();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            cuts_answers: AtomicBool::new(false),
+            answers_left: AtomicIsize::new(-1),
+            swallows: AtomicBool::new(false),
+            swallows_answers: AtomicBool::new(false),
+            holds: watch::Sender::new(false),
+            open: AtomicUsize::new(0),
+            connections: Mutex::new(JoinSet::new()),
+        });
         let task = tokio::spawn(accept(listener, broker, shared.clone()));
         Self { port, shared, accepting: task.abort_handle() }
     }
@@ -52,6 +74,30 @@ impl Proxy {
     /// not know.
     pub fn cut_answers(&self, cut: bool) {
         self.shared.cuts_answers.store(cut, Ordering::SeqCst);
+    }
+
+    /// Once, when this many more bytes of answers have passed, the connection is cut that takes the next one: in the
+    /// middle of an answer, the rest of which nobody gets. Other connections stay.
+    pub fn cut_after(&self, bytes: u16) {
+        self.shared.answers_left.store(isize::try_from(bytes).unwrap_or(0), Ordering::SeqCst);
+    }
+
+    /// Whether the cut that [`Proxy::cut_after`] asked for is still to come.
+    #[must_use]
+    pub fn is_to_cut(&self) -> bool {
+        self.shared.answers_left.load(Ordering::SeqCst) >= 0
+    }
+
+    /// From now on requests pass and answers vanish: half of the connection is open. A connection that has lost bytes that
+    /// way is cut when it is used afterwards.
+    pub fn swallow_answers(&self, swallow: bool) {
+        self.shared.swallows_answers.store(swallow, Ordering::SeqCst);
+    }
+
+    /// From now on everything waits here, in both directions, as in a network that hangs; and passes, late, when it no
+    /// longer holds.
+    pub fn hold(&self, hold: bool) {
+        self.shared.holds.send_replace(hold);
     }
 
     /// From now on everything is taken, from both sides, and nothing is passed on: neither side learns that the other
@@ -114,9 +160,9 @@ async fn pass_on(client: TcpStream, broker: u16, counted: Counted) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let (shared, lost) = (&*counted.shared, AtomicBool::new(false));
-    let requests = copy(from_client, to_server, shared, &lost, || false);
+    let requests = copy(from_client, to_server, shared, &lost, Way::ToTheBroker);
     let answers = async {
-        copy(from_server, to_client, shared, &lost, || shared.cuts_answers.load(Ordering::SeqCst)).await;
+        copy(from_server, to_client, shared, &lost, Way::ToTheClient).await;
         // The client holds the connection until it has noticed.
         pending::<()>().await;
     };
@@ -126,24 +172,51 @@ async fn pass_on(client: TcpStream, broker: u16, counted: Counted) {
     }
 }
 
-async fn copy(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    shared: &Shared,
-    lost: &AtomicBool,
-    cuts: impl Fn() -> bool,
-) {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    ToTheBroker,
+    ToTheClient,
+}
+
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, lost: &AtomicBool, way: Way) {
     let mut buffer = vec![0; 64 * 1024];
+    let mut holds = shared.holds.subscribe();
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        if shared.swallows.load(Ordering::SeqCst) {
+        // Its sender lives as long as what it is borrowed from.
+        let _ = holds.wait_for(|holds| !holds).await;
+        if shared.swallows(way) {
             lost.store(true, Ordering::SeqCst);
             continue;
         }
-        // Behind a gap, nothing can be understood any more.
-        let broken = lost.load(Ordering::SeqCst) || cuts();
-        if broken || to.write_all(&buffer[..count]).await.is_err() {
+        // Behind a gap, nothing can be understood any more. As long as answers vanish, the requests know of none.
+        let gap = lost.load(Ordering::SeqCst) && !shared.swallows(Way::ToTheClient);
+        let broken = gap || shared.cuts(way);
+        let passes = if broken { 0 } else { shared.passes(way, count) };
+        if to.write_all(&buffer[..passes]).await.is_err() || passes < count {
             return;
         }
+    }
+}
+
+impl Shared {
+    fn swallows(&self, way: Way) -> bool {
+        let answers = way == Way::ToTheClient && self.swallows_answers.load(Ordering::SeqCst);
+        answers || self.swallows.load(Ordering::SeqCst)
+    }
+
+    fn cuts(&self, way: Way) -> bool {
+        way == Way::ToTheClient && self.cuts_answers.load(Ordering::SeqCst)
+    }
+
+    /// How many of these bytes pass, before the connection is cut.
+    fn passes(&self, way: Way, count: usize) -> usize {
+        let size = isize::try_from(count).unwrap_or(isize::MAX);
+        if way == Way::ToTheBroker || self.answers_left.load(Ordering::SeqCst) < 0 {
+            return count;
+        }
+        // Whoever takes it below zero is the one that is cut.
+        let left = self.answers_left.fetch_sub(size, Ordering::SeqCst);
+        if (0..size).contains(&left) { usize::try_from(left).unwrap_or(0) } else { count }
     }
 }
 
@@ -238,5 +311,57 @@ mod tests {
         proxy.has_open(0).await;
         assert_eq!(echoed(&mut one).await, b"");
         assert_eq!(echoed(&mut client(&proxy).await).await, b"hello");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_cut_in_its_middle_once() {
+        let proxy = Proxy::to(echo().await).await;
+        let mut one = client(&proxy).await;
+        proxy.cut_after(8);
+        assert_eq!(echoed(&mut one).await, b"hello");
+        assert!(proxy.is_to_cut());
+        assert_eq!(echoed(&mut one).await, b"hel");
+        assert!(!proxy.is_to_cut());
+        assert_eq!(echoed(&mut one).await, b"");
+        assert_eq!(echoed(&mut client(&proxy).await).await, b"hello");
+    }
+
+    #[tokio::test]
+    async fn an_answer_vanishes_where_half_is_open() {
+        let (asked, mut asking) = tokio::sync::mpsc::unbounded_channel();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let proxy = Proxy::to(listener.local_addr().unwrap().port()).await;
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut word = [0; 5];
+                while client.read_exact(&mut word).await.is_ok() {
+                    asked.send(word).unwrap();
+                    client.write_all(&word).await.unwrap();
+                }
+            }
+        });
+        let mut one = client(&proxy).await;
+        proxy.swallow_answers(true);
+        let silent = tokio::time::timeout(Duration::from_millis(100), echoed(&mut one)).await;
+        assert!(silent.is_err(), "{silent:?}");
+        assert_eq!(asking.recv().await.unwrap(), *b"hello", "the request has passed");
+        proxy.swallow_answers(false);
+        assert_eq!(echoed(&mut one).await, b"");
+        drop(one);
+        assert_eq!(echoed(&mut client(&proxy).await).await, b"hello");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_comes_late() {
+        let proxy = Proxy::to(echo().await).await;
+        let mut one = client(&proxy).await;
+        proxy.hold(true);
+        one.write_all(b"hello").await.unwrap();
+        let mut answer = [0; 5];
+        let silent = tokio::time::timeout(Duration::from_millis(100), one.read_exact(&mut answer)).await;
+        assert!(silent.is_err(), "{silent:?}");
+        proxy.hold(false);
+        one.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"hello");
     }
 }

@@ -4,7 +4,7 @@ use xshell::Shell;
 
 use crate::steps::Steps;
 use crate::workspace::cargo;
-use crate::{checks, services, test};
+use crate::{chaos, checks, services, test};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -23,6 +23,7 @@ pub(crate) fn run(sh: &Shell, steps: &mut Steps, options: &Options) -> Result<()
     steps.step("statements", || checks::statements(sh))?;
     steps.step("texts", || checks::texts(sh))?;
     steps.step("links", || checks::links(sh))?;
+    steps.step("promises", || checks::promises(sh))?;
     steps.step("headers", services::headers)?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     steps.run("lints", cargo(sh, &clippy))?;
@@ -33,6 +34,7 @@ pub(crate) fn run(sh: &Shell, steps: &mut Steps, options: &Options) -> Result<()
     checks::dependencies(sh, steps, options.no_install)?;
     if !options.skip_test {
         test::run(sh, steps, &[])?;
+        chaos::smoke(sh, steps)?;
     }
     Ok(())
 }

@@ -3,9 +3,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the person who started it")]
 
 mod bench;
+mod chaos;
 mod checks;
 mod ci;
+mod idle;
 mod services;
+mod sim;
 mod steps;
 mod test;
 mod workspace;
@@ -37,6 +40,12 @@ enum Task {
     Ci(ci::Options),
     /// Who writes, who relays: every ORM with every other, on each database; prints the table
     Matrix,
+    /// Kills, stops and cuts off real relays, brokers and databases, and compares what there is in the end
+    Chaos(chaos::Options),
+    /// Random worlds of relays and consumers, and every state of the protocol of leases; needs no services
+    Sim(sim::Options),
+    /// What a relay costs that has nothing to do: statements a second, and memory
+    Idle(idle::Options),
     /// Measures in release mode, beside the best bare loop on the same database
     Bench(bench::Options),
 }
@@ -55,7 +64,7 @@ enum ServicesTask {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match chaos::compile().unwrap_or_else(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The causes without a backtrace: what failed is a command or a check, not this program.
@@ -79,6 +88,9 @@ fn run() -> Result<()> {
         Task::Test { args } => steps::steps(|steps| test::run(&sh, steps, &args)),
         Task::Ci(options) => steps::steps(|steps| ci::run(&sh, steps, &options)),
         Task::Matrix => steps::steps(|steps| test::matrix(&sh, steps)),
+        Task::Chaos(options) => chaos::run(&sh, &options),
+        Task::Sim(options) => sim::run(&sh, &options),
+        Task::Idle(options) => idle::run(&sh, &options),
         Task::Bench(options) => bench::run(&sh, &options),
     }
 }

@@ -46,7 +46,7 @@ fn allowed(name: &str, folder: &str) -> Option<Vec<&'static str>> {
         "outbox-conformance" => Some(vec!["outbox-core", "outbox-relay"]),
         "outbox" => Some(libraries()),
         "outbox-cli" => Some(vec!["outbox"]),
-        _ if folder.starts_with("examples/") || folder.starts_with("benches/") => {
+        _ if folder.starts_with("examples/") || folder.starts_with("benches/") || folder == "chaos" => {
             Some([&["outbox"], &libraries()[..]].concat())
         }
         _ => None,
