@@ -81,7 +81,11 @@ pub(crate) async fn publish(
 async fn send(channel: &Channel, record: Record, config: &AmqpConfig, deadline: Instant) -> Answer {
     let Record { routing_key, properties, payload, .. } = record;
     let exchange = config.exchange.as_str().into();
-    let publishing = channel.basic_publish(exchange, routing_key, MANDATORY, &payload, properties);
+    #[cfg(outbox_sabotage)]
+    let options = BasicPublishOptions { mandatory: !outbox_core::sabotage::is("no-mandatory"), ..MANDATORY };
+    #[cfg(not(outbox_sabotage))]
+    let options = MANDATORY;
+    let publishing = channel.basic_publish(exchange, routing_key, options, &payload, properties);
     match timeout_at(deadline, publishing).await {
         Ok(Ok(confirm)) => Answer::Awaited(confirm),
         Ok(Err(error)) => Answer::Lost(error),
@@ -138,6 +142,19 @@ fn settle(
     });
     let (mut results, mut stray_topics) = (Vec::with_capacity(answers.len()), Vec::new());
     for ((id, topic), answer) in names.into_iter().zip(answers) {
+        #[cfg(outbox_sabotage)]
+        if outbox_core::sabotage::is("trust-each-ack") {
+            results.push(match answer {
+                Answer::Taken { carried: true } => Err(publish_error(Failure::Returned {
+                    topic: topic.as_str(),
+                    exchange: config.exchange.as_str(),
+                    reply: "carried by its confirmation",
+                    reject: config.rejects_strays(),
+                })),
+                answer => judge(&answer, true),
+            });
+            continue;
+        }
         results.push(match replies.get(&id) {
             // Also without its confirmation, which would only repeat it.
             Some(reply) if !matches!(answer, Answer::Refused) => {

@@ -55,16 +55,22 @@ pub(crate) fn expected(fence: &Fence) -> i64 {
 
 /// The rows of a fence as a relation; its parameters are [`values`].
 pub(crate) fn matching(words: &Vocabulary, lock: &str) -> String {
-    let (shards, list) = (&words.shards, list(words.dialect));
+    let (shards, list, condition) = (&words.shards, list(words.dialect), condition());
     let join = match words.dialect {
         Dialect::Postgres => format!("SELECT 1 FROM {list} JOIN {shards} s"),
-        Dialect::MySql => return format!("{list} STRAIGHT_JOIN {shards} s ON {CONDITION}{lock}"),
-        Dialect::Sqlite => return format!("{list} CROSS JOIN {shards} s ON {CONDITION}"),
+        Dialect::MySql => return format!("{list} STRAIGHT_JOIN {shards} s ON {condition}{lock}"),
+        Dialect::Sqlite => return format!("{list} CROSS JOIN {shards} s ON {condition}"),
     };
-    format!("({join} ON {CONDITION}{lock}) AS held")
+    format!("({join} ON {condition}{lock}) AS held")
 }
 
-const CONDITION: &str = "s.shard = f.shard AND s.epoch = f.epoch AND s.owner = ?";
+fn condition() -> &'static str {
+    #[cfg(outbox_sabotage)]
+    if outbox_core::sabotage::is("no-epoch-check") {
+        return "s.shard = f.shard AND (s.owner = ? OR s.shard >= 0)";
+    }
+    "s.shard = f.shard AND s.epoch = f.epoch AND s.owner = ?"
+}
 
 /// The shards and epochs of a fence as a table `f(shard, epoch)`.
 pub(crate) const fn list(dialect: Dialect) -> &'static str {

@@ -188,6 +188,8 @@ impl InboxStatements {
         waited: &mut bool,
     ) -> Result<Admission, E::Error> {
         match self.try_insert(executor, consumer, std::slice::from_ref(id), waited).await? {
+            #[cfg(outbox_sabotage)]
+            Some(_) if outbox_core::sabotage::is("inbox-admits-twice") => return Ok(Admission::Fresh),
             Some(0) => {}
             Some(_) => return Ok(Admission::Fresh),
             None => return Ok(Admission::Busy),

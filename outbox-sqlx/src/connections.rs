@@ -105,6 +105,14 @@ impl<DB: Backend> Connections<DB> {
         let connect = async {
             let mut connection = options.connect().await?;
             for &setting in DB::DIALECT.session_settings() {
+                #[cfg(outbox_sabotage)]
+                let setting = if setting.contains("ISOLATION LEVEL READ COMMITTED")
+                    && outbox_core::sabotage::is("repeatable-read")
+                {
+                    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+                } else {
+                    setting
+                };
                 DB::script(&mut connection, safe(setting)).await?;
             }
             Ok(connection)

@@ -8,6 +8,8 @@ mod lanes;
 mod report;
 mod retention;
 mod router;
+#[cfg(outbox_sabotage)]
+mod sabotage;
 mod stats;
 mod suspects;
 mod work;

@@ -91,6 +91,11 @@ enum Verdict {
 impl<H: MessageHandler> Shared<H> {
     /// Handles a message once, and settles it, unless it is to come again.
     pub(super) async fn work(&self, mut item: Item) -> Ended {
+        #[cfg(outbox_sabotage)]
+        if outbox_core::sabotage::is("ack-before-commit") {
+            let receipt = std::mem::replace(&mut item.receipt, Box::new(super::sabotage::Nothing));
+            self.settled(receipt.ack().await);
+        }
         let care = std::mem::replace(&mut item.care, Care::None);
         if care != Care::None {
             if care == Care::Count {

@@ -73,6 +73,11 @@ impl Key {
     /// Puts a message in its place. Nearly always that is the end.
     pub(crate) fn insert(&mut self, entry: Entry) {
         let seq = entry.meta.seq;
+        #[cfg(outbox_sabotage)]
+        if outbox_core::sabotage::is("unsorted-rows") {
+            self.queue.push_back(entry);
+            return;
+        }
         if self.queue.back().is_none_or(|last| last.meta.seq <= seq) {
             self.queue.push_back(entry);
         } else {

@@ -167,6 +167,10 @@ impl Reader {
         if let Some(Sweep { after, upto, .. }) = self.sweep {
             return Some(Look::Sweep { after, upto });
         }
+        #[cfg(outbox_sabotage)]
+        if outbox_core::sabotage::is("no-sweep") {
+            return None;
+        }
         // Nothing can be late below the low mark, and nothing above the cursor is late.
         if !self.config.late_commits || self.low >= self.cursor || self.sweep_at > now {
             return None;
@@ -192,6 +196,10 @@ impl Reader {
 
     /// Forward from the cursor.
     pub(crate) fn look_forward(&self) -> Look {
+        #[cfg(outbox_sabotage)]
+        if outbox_core::sabotage::is("no-sweep") {
+            return Look::Fresh { after: self.cursor, low: None };
+        }
         let may_be_late = self.config.late_commits && self.low < self.cursor;
         Look::Fresh { after: self.cursor, low: may_be_late.then_some(self.low) }
     }
