@@ -52,22 +52,24 @@ impl Destination {
     }
 
     /// Takes shards in, now that their held keys are known. Their rows may be anywhere below the cursor.
+    ///
+    /// A shard that was lost while this was read is not taken in, also if it has come back meanwhile under another lease:
+    /// its owner in between may have changed what was read.
     pub(super) fn gain(&mut self, shards: ShardSet, holds: Vec<outbox_core::KeyHold>, now: Instant) {
         let overflow = holds.len() >= self.shared.config.max_held_keys;
         let all = self.queue.reading().iter().all(|shard| shards.contains(shard));
         self.look_up_holds = overflow || (self.look_up_holds && !all);
         self.holds_at = now + HOLDS_INTERVAL;
+        let mut gained = std::mem::take(&mut self.asked_for);
+        gained.retain(|shard, lease| self.gaining.get(shard).is_some_and(|now| now.epoch == lease.epoch));
+        for (shard, lease) in &gained {
+            self.gaining.remove(shard);
+            self.queue.gain(shards.count(), *shard, lease.epoch, lease.careful);
+        }
         self.queue.take_holds(holds);
-        if self.gaining.is_empty() {
-            return;
+        if !gained.is_empty() {
+            self.reader.rewind(now);
+            self.poller.look_now(now);
         }
-        for shard in shards.iter() {
-            // Those that were lost while this was read are not in the list any more.
-            if let Some(lease) = self.gaining.remove(&shard) {
-                self.queue.gain(shards.count(), shard, lease.epoch, lease.careful);
-            }
-        }
-        self.reader.rewind(now);
-        self.poller.look_now(now);
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Destination {
     breaker: Breaker,
     /// Leases that are not yet worked on: their held keys are to be read first.
     gaining: BTreeMap<ShardId, Lease>,
+    /// Those of them whose held keys are being read.
+    asked_for: BTreeMap<ShardId, Lease>,
     /// Leases that this destination has finished with, until the keeper has released them.
     left: BTreeSet<(ShardId, Epoch)>,
     tasks: JoinSet<Event>,
@@ -157,6 +159,7 @@ impl Destination {
             topics,
             bell,
             gaining: BTreeMap::new(),
+            asked_for: BTreeMap::new(),
             left: BTreeSet::new(),
             tasks: JoinSet::new(),
             reading: false,

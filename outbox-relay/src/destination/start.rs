@@ -111,6 +111,7 @@ impl Destination {
         // all the same: they are few, and the shard is ready when the broker is back.
         if !self.gaining.is_empty() {
             let count = self.shared.leases.borrow().shard_count;
+            self.asked_for.clone_from(&self.gaining);
             return Some(Job::Holds { shards: ShardSet::of(count, self.gaining.keys().copied()) });
         }
         if !self.may_claim() {

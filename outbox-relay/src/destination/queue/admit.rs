@@ -8,8 +8,14 @@ use crate::destination::key::{Fetch, Hold, Key};
 
 impl Queue {
     /// Takes keys that do not flow, as they are stored.
+    ///
+    /// Not those of a shard that was lost while they were read: when it comes back, its key would wait for a message that
+    /// another relay has delivered meanwhile, and so for ever.
     pub(crate) fn take_holds(&mut self, holds: Vec<KeyHold>) {
         for KeyHold { key, shard, state } in holds {
+            if self.owned.epoch(shard).is_none() {
+                continue;
+            }
             let known = self.keys.entry(key.clone()).or_insert_with(|| Key::new(shard));
             if known.hold != Hold::Free {
                 continue;
@@ -87,5 +93,40 @@ impl Queue {
             Hold::Parked { behind } => self.park_behind(&key, &entry, behind),
         }
         self.refresh(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use outbox_core::MessageId;
+
+    use super::*;
+    use crate::destination::queue::QueuePolicy;
+    use crate::policy::{RetryPolicy, TopicPolicies};
+
+    #[test]
+    fn what_was_read_of_a_lost_shard_holds_no_key() {
+        let policy = QueuePolicy {
+            retry: RetryPolicy::default(),
+            on_dead: TopicPolicies::default(),
+            pipelined_order: false,
+            window_per_key: 1,
+            window_rows: 1,
+        };
+        let mut queue = Queue::new(policy, fastrand::Rng::with_seed(0), Arc::default());
+        let key = OrderingKey::new("k").unwrap();
+        let retrying = || {
+            let state = HoldState::Retrying { head: MessageId::new(), seq: 7 };
+            vec![KeyHold { key: key.clone(), shard: 1, state }]
+        };
+        queue.gain(8, 1, 3, false);
+        queue.lose(1);
+        queue.take_holds(retrying());
+        assert!(queue.keys.is_empty(), "{:?}", queue.keys);
+        queue.gain(8, 1, 4, false);
+        queue.take_holds(retrying());
+        assert!(matches!(queue.keys[&key].hold, Hold::Retrying { seq: 7, .. }));
     }
 }
