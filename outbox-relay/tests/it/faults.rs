@@ -62,7 +62,7 @@ async fn a_message_that_alone_is_never_answered_uses_attempts_in_the_end() {
     let relay = relay(&store, &broker).await;
     for number in 0..4000 {
         store.enqueue_all(&[unkeyed(number)]);
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
     drained(&relay).await;
     assert_eq!(numbers(&store.dead()), [13]);
