@@ -51,29 +51,35 @@ impl Driver for Recorder {
 
     async fn query(&self, _: Session, statement: Statement<'_>) -> Result<Vec<Row>, StoreError> {
         self.record(&statement);
-        // Two shards, this one not ours; enough for a renewal, and nothing where a row has other columns.
-        let lease = statement.sql.contains("alive_until");
-        Ok(if lease {
-            vec![Row(vec![Cell::I64(0), Cell::I64(0), Cell::I64(0), Cell::I64(0)])]
-        } else {
-            Vec::new()
-        })
+        Ok(rows(&statement))
     }
 
     async fn transaction(&self, _: Session, steps: Vec<Step<'_>>) -> Result<TransactionResult, StoreError> {
+        let mut result = TransactionResult::default();
         for step in &steps {
             let (Step::Fence { statement, .. }
             | Step::Write(statement)
             | Step::Also(statement)
             | Step::Read(statement)) = step;
             self.record(statement);
+            if let Step::Read(_) = step {
+                result.rows.push(rows(statement));
+            }
         }
-        Ok(TransactionResult::default())
+        Ok(result)
     }
 
     async fn script(&self, _: &str) -> Result<(), StoreError> {
         Err(StoreError::new(StoreErrorKind::Other, "script", "nothing here runs a script"))
     }
+}
+
+/// A shard that is not ours; enough for a renewal, and nothing where a row has other columns.
+fn rows(statement: &Statement<'_>) -> Vec<Row> {
+    if !statement.sql.contains("alive_until") {
+        return Vec::new();
+    }
+    vec![Row(vec![Cell::I64(0), Cell::I64(0), Cell::I64(0), Cell::I64(0)])]
 }
 
 /// A store that talks to nobody. Nothing in it waits, so its futures are ready at once.
