@@ -17,7 +17,7 @@ fn count(calls: &[Call], path: PublishPath) -> usize {
     calls.iter().filter(|call| call.path == Some(path)).count()
 }
 
-/// 200 scans a second, and Kafka is away for three seconds. `None`, with a word about it, if a service is missing.
+/// 200 scans a second, and Kafka is away for eight seconds. `None`, with a word about it, if a service is missing.
 async fn run(outage: Outage) -> Option<Outcome> {
     let _alone = ONE_AT_A_TIME.lock().await;
     let mut kafka = started("Kafka (tansu)", Kafka::start().await.unwrap())?;
@@ -28,7 +28,8 @@ async fn run(outage: Outage) -> Option<Outcome> {
     let run = Run {
         rate: 200,
         before: Duration::from_secs(2),
-        down: Duration::from_secs(3),
+        // Longer than the client waits for an answer: what is shorter is only a delay.
+        down: Duration::from_secs(8),
         after: Duration::from_secs(2),
         outage,
     };
