@@ -49,7 +49,7 @@ fn proves(outcome: &Outcome) {
         (count(before, PublishPath::Direct), count(after, PublishPath::Direct)),
         (before.len(), after.len())
     );
-    assert!(count(outage, PublishPath::Fallback) > 300, "{report:?}");
+    assert!(count(outage, PublishPath::Fallback) > 100, "{report:?}");
     let mut took: Vec<Duration> = before.iter().map(|call| call.took).collect();
     took.sort_unstable();
     // The relay would look every 5 s.
@@ -73,7 +73,7 @@ async fn scenario_kafka_is_stopped_and_started_under_load() {
 /// Who waits for an answer does not know of the outage before the time-out; from then on nobody waits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scenario_kafka_falls_silent_under_load() {
-    let Some(outcome) = run(Outage::Silent, Duration::from_secs(3)).await else { return };
+    let Some(outcome) = run(Outage::Silent, Duration::from_secs(5)).await else { return };
     proves(&outcome);
     let longest = outcome.outage.iter().map(|call| call.took).max().unwrap();
     assert!(longest < Duration::from_secs(10), "{longest:?}");
