@@ -18,9 +18,6 @@ pub(crate) struct Options {
     /// Writes the page docs/bench, with plots, as well
     #[arg(long)]
     publish: bool,
-    /// Measures beside the rivals from crates.io instead: see `cargo xtask bench --peers -- --help`
-    #[arg(long, conflicts_with_all = ["quick", "publish"])]
-    peers: bool,
     /// Further arguments of the benches: see `cargo xtask bench -- --help`
     #[arg(last = true)]
     args: Vec<String>,
@@ -31,12 +28,7 @@ pub(crate) fn run(sh: &Shell, options: &Options) -> Result<()> {
     for service in services::up()? {
         sh.set_var(service.variable, &service.url);
     }
-    let what: &[&str] = if options.peers {
-        &["run", "--release", "--manifest-path", "benches/peers/Cargo.toml", "--"]
-    } else {
-        &["run", "--release", "--package", "outbox-bench", "--"]
-    };
-    let mut command = cargo(sh, what);
+    let mut command = cargo(sh, &["run", "--release", "--package", "outbox-bench", "--"]);
     if options.quick {
         command = command.arg("--quick");
     }
