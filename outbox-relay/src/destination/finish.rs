@@ -181,7 +181,7 @@ impl Destination {
             (Job::Held { keys }, Found::Rows { claim, .. }) => {
                 self.queue.fetched(&keys, claim.rows, claim.more, self.reader.read_upto())
             }
-            (Job::Holds { shards }, Found::Holds(holds)) => self.gain(shards, holds, now),
+            (Job::Holds { shards, gaining }, Found::Holds(holds)) => self.gain(shards, gaining, holds, now),
             (Job::Look(Look::Sweep { .. }), Found::Seqs(seqs)) => {
                 if self.reader.swept(&seqs, &self.queue, now) {
                     self.poller.look_now(now);

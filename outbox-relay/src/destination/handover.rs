@@ -1,6 +1,8 @@
 //! Shards that this destination gains, works on and hands over.
 
-use outbox_core::{ShardId, ShardSet};
+use std::collections::BTreeMap;
+
+use outbox_core::{KeyHold, ShardId, ShardSet};
 use tokio::time::Instant;
 
 use super::careful::UNCLEAN_TAKEOVERS;
@@ -55,12 +57,17 @@ impl Destination {
     ///
     /// A shard that was lost while this was read is not taken in, also if it has come back meanwhile under another lease:
     /// its owner in between may have changed what was read.
-    pub(super) fn gain(&mut self, shards: ShardSet, holds: Vec<outbox_core::KeyHold>, now: Instant) {
+    pub(super) fn gain(
+        &mut self,
+        shards: ShardSet,
+        mut gained: BTreeMap<ShardId, Lease>,
+        holds: Vec<KeyHold>,
+        now: Instant,
+    ) {
         let overflow = holds.len() >= self.shared.config.max_held_keys;
         let all = self.queue.reading().iter().all(|shard| shards.contains(shard));
         self.look_up_holds = overflow || (self.look_up_holds && !all);
         self.holds_at = now + HOLDS_INTERVAL;
-        let mut gained = std::mem::take(&mut self.asked_for);
         gained.retain(|shard, lease| self.gaining.get(shard).is_some_and(|now| now.epoch == lease.epoch));
         for (shard, lease) in &gained {
             self.gaining.remove(shard);

@@ -20,14 +20,15 @@ pub(super) enum Late {
 /// Numbers between the low mark and the cursor that are read again each time, rather than with a statement of their own:
 /// so many that with short transactions and some thousand messages a second it is still one statement.
 const NEAR: Seq = 2_000;
-/// Rows among them that are in memory, and so are read for nothing.
+/// Rows among them that are in memory, and so are read for nothing, and their bytes.
 const FEW: usize = 32;
+const SMALL: usize = 64 * 1024;
 
 /// Forward from the low mark in one statement, instead of forward from the cursor and then once more between the two: half
 /// of the time that a message waits when there are few. `None` if that would read too much, or has not read all.
 pub(super) async fn at_once(order: &ReadOrder, low: Seq, cursor: Seq) -> Result<Option<Claim>, StoreError> {
-    let ReadOrder { store, scope, known, limit, max_bytes, .. } = order;
-    if cursor - low > NEAR || known.len() > FEW {
+    let ReadOrder { store, scope, known, bytes_in_memory, limit, max_bytes, .. } = order;
+    if cursor - low > NEAR || known.len() > FEW || *bytes_in_memory > SMALL {
         return Ok(None);
     }
     let source = ClaimSource::Fresh { after: low };

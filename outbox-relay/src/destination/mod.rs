@@ -73,8 +73,6 @@ pub(crate) struct Destination {
     breaker: Breaker,
     /// Leases that are not yet worked on: their held keys are to be read first.
     gaining: BTreeMap<ShardId, Lease>,
-    /// Those of them whose held keys are being read.
-    asked_for: BTreeMap<ShardId, Lease>,
     /// Leases that this destination has finished with, until the keeper has released them.
     left: BTreeSet<(ShardId, Epoch)>,
     tasks: JoinSet<Event>,
@@ -102,7 +100,7 @@ pub(crate) struct Destination {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Lease {
+pub(crate) struct Lease {
     epoch: Epoch,
     careful: bool,
 }
@@ -159,7 +157,6 @@ impl Destination {
             topics,
             bell,
             gaining: BTreeMap::new(),
-            asked_for: BTreeMap::new(),
             left: BTreeSet::new(),
             tasks: JoinSet::new(),
             reading: false,

@@ -1,6 +1,6 @@
 //! Work out: what is read, sent and settled next, and when to look again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +95,7 @@ impl Destination {
         };
         self.tasks.spawn(work::read(ReadOrder {
             known,
+            bytes_in_memory: self.queue.bytes(),
             store: Arc::clone(&self.shared.store),
             scope: Scope { shards: self.queue.reading(), topics: self.topics.clone() },
             job,
@@ -111,14 +112,14 @@ impl Destination {
         // all the same: they are few, and the shard is ready when the broker is back.
         if !self.gaining.is_empty() {
             let count = self.shared.leases.borrow().shard_count;
-            self.asked_for.clone_from(&self.gaining);
-            return Some(Job::Holds { shards: ShardSet::of(count, self.gaining.keys().copied()) });
+            let shards = ShardSet::of(count, self.gaining.keys().copied());
+            return Some(Job::Holds { shards, gaining: self.gaining.clone() });
         }
         if !self.may_claim() {
             return None;
         }
         if self.look_up_holds && self.holds_at <= now {
-            return Some(Job::Holds { shards: self.queue.reading() });
+            return Some(Job::Holds { shards: self.queue.reading(), gaining: BTreeMap::new() });
         }
         let room = self.room();
         if room > 0 && self.queue.wants_fetch() && !self.fetched_last {

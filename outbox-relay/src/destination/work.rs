@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use outbox_core::{
     Claim, ClaimRequest, ClaimSource, Fence, KeyHold, LateCommitMark, OperatorRequest, OrderingKey,
-    OutboxStore, Outcome, PublishError, RelayId, RowId, Scope, Seq, Settled, ShardSet, StoreError, Transport,
+    OutboxStore, Outcome, PublishError, RelayId, RowId, Scope, Seq, Settled, ShardId, ShardSet, StoreError,
+    Transport,
 };
 use tracing::{Instrument, Span};
 
+use super::Lease;
 use super::entry::{Batch, Results, Settlement};
 use super::late::{self, Late};
 use super::reader::Look;
@@ -23,8 +25,8 @@ pub(crate) enum Job {
     Look(Look),
     /// What waits behind others in these keys.
     Held { keys: Vec<OrderingKey> },
-    /// The keys of gained shards that do not flow.
-    Holds { shards: ShardSet },
+    /// The keys of these shards that do not flow: of those that are being gained, by these leases, or else of all.
+    Holds { shards: ShardSet, gaining: BTreeMap<ShardId, Lease> },
 }
 
 /// What a read found.
@@ -66,6 +68,8 @@ pub(crate) struct ReadOrder {
     pub(crate) look_up_holds: bool,
     /// For a look forward: the fresh rows in memory between the low mark and the cursor.
     pub(crate) known: HashSet<Seq>,
+    /// Of all rows in memory.
+    pub(crate) bytes_in_memory: usize,
 }
 
 pub(crate) const REQUESTS_PER_READ: usize = 100;
@@ -90,7 +94,7 @@ async fn look(order: &ReadOrder) -> Result<Found, StoreError> {
         Job::Look(Look::Requests) => {
             return store.requests(scope, REQUESTS_PER_READ).await.map(Found::Requests);
         }
-        Job::Holds { shards } => {
+        Job::Holds { shards, .. } => {
             let scope = Scope { shards: *shards, topics: scope.topics.clone() };
             return store.holds(&scope, None, order.max_held_keys).await.map(Found::Holds);
         }
