@@ -1,6 +1,5 @@
 use std::path::PathBuf;
 use std::str::FromStr as _;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
@@ -32,8 +31,6 @@ const SQL: Sql = Sql {
     effect: "INSERT INTO effects (id, worker) VALUES (?, ?)",
     dead_letters: "SELECT LOWER(HEX(id)), topic, reason, payload FROM outbox_dead_letters",
 };
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 client!(
     SQL, MySqlConnection, MySqlPool, MySqlConnectOptions, MySqlWriter, MySqlInbox, MySqlStore,
@@ -118,15 +115,7 @@ impl Store for Mariadb {
     }
 
     async fn start(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        self.server.start().await?;
-        while let Err(error) = self.connect_to("mysql").await {
-            if Instant::now() > deadline {
-                return Err(error);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
+        self.server.start(|| self.connect_to("mysql")).await
     }
 
     fn log(&self) -> Option<PathBuf> {

@@ -1,6 +1,5 @@
 use std::path::PathBuf;
 use std::str::FromStr as _;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
@@ -58,8 +57,6 @@ const ROLES: &str = "
             CREATE ROLE relay1 LOGIN SUPERUSER;
         END IF;
     END $$";
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 client!(
     SQL, PgConnection, PgPool, PgConnectOptions, PostgresWriter, PostgresInbox, PostgresStore,
@@ -164,16 +161,7 @@ impl Store for Postgres {
     }
 
     async fn start(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        self.server.start().await?;
-        // It takes connections before it has read its log.
-        while let Err(error) = self.connect_to("postgres").await {
-            if Instant::now() > deadline {
-                return Err(error);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
+        self.server.start(|| self.connect_to("postgres")).await
     }
 
     async fn stolen(&self) -> Result<Option<i64>> {

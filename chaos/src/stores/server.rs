@@ -50,9 +50,20 @@ impl Server {
         self.folder.path().join("log")
     }
 
-    /// Starts it, and returns when it takes connections: what it says to those who log in is the caller's to wait for.
-    pub(super) async fn start(&self) -> Result<()> {
+    /// Starts it, and returns when somebody can log in: it takes connections before it has read its log.
+    pub(super) async fn start<T, F: Future<Output = Result<T>>>(&self, log_in: impl Fn() -> F) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        self.listens(deadline).await?;
+        while let Err(error) = log_in().await {
+            if Instant::now() > deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    async fn listens(&self, deadline: Instant) -> Result<()> {
         loop {
             let child = self.command(&self.program)?.args(&self.arguments).process_group(0).spawn()?;
             *self.child() = Some(child);
