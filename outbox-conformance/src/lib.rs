@@ -21,12 +21,14 @@ pub mod transaction_suite;
 pub mod transport_suite;
 
 mod pooler;
+mod program;
 mod proxy;
 pub mod servers;
 pub mod tls;
 
 pub use fixture::{FixtureTransaction, RawRow, StoreFixture, compiler_is, run_case, started};
 pub use pooler::Pooler;
+pub use program::program;
 pub use proxy::Proxy;
 
 use fixture::{case_runtime, offered, run_to_end};

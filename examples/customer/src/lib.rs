@@ -23,6 +23,7 @@ mod events;
 mod service;
 
 pub use database::{MARIADB, POSTGRES, Server};
+pub use service::ask;
 pub use visit::visit;
 
 use std::time::Duration;

@@ -15,15 +15,7 @@ pub(crate) struct Service {
 impl Service {
     /// Returns once it serves.
     pub(crate) fn start(program: &str, database_url: &str) -> (Self, Events) {
-        let mut command = Command::new(program);
-        // Nothing of what the environment of the tests says about another outbox.
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("OUTBOX_") || text == "ENVIRONMENT" {
-                command.env_remove(&name);
-            }
-        }
-        let mut process = command
+        let mut process = outbox_conformance::program(program)
             .env("DATABASE_URL", database_url)
             .env("LISTEN", "127.0.0.1:0")
             .env("NO_COLOR", "1")
@@ -42,21 +34,7 @@ impl Service {
 
     /// The status and the body of its answer.
     pub(crate) fn post(&self, body: &str) -> (u16, String) {
-        let address = &self.address;
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        write!(
-            stream,
-            "POST /orders HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
+        ask(&self.address, "POST", "/orders", body)
     }
 
     /// Asks it to end, as `docker stop` and Kubernetes do, and sees that it ends well.
@@ -72,6 +50,28 @@ impl Drop for Service {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Asks whoever serves at this address, with a body of JSON or none: the status and the body of the answer.
+///
+/// # Panics
+///
+/// If there is no answer within half a minute.
+#[must_use]
+pub fn ask(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// Where it serves, as it says in its log.

@@ -14,15 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The setting of a relay that is a file of configuration.
 pub(crate) const CONFIG: &str = "config";
 
-/// The binary, without whatever the environment of the tests says about another outbox.
+/// The binary.
 pub(crate) fn outbox() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_outbox"));
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("OUTBOX_") || ["ENVIRONMENT", "RUST_LOG"].contains(&&*text) {
-            command.env_remove(&name);
-        }
-    }
+    let mut command = outbox_conformance::program(env!("CARGO_BIN_EXE_outbox"));
     // No configuration file that happens to lie where the tests run.
     command.current_dir(std::env::temp_dir()).stdin(Stdio::null());
     command

@@ -1,16 +1,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use outbox::memory::{MemoryStore, MemoryTransport};
 use outbox::observe::{ObserveError, Observer};
 use outbox::relay::{Relay, RelayHandle};
-use outbox::{OutboxAdmin, OutboxMessage, PublishError, Transport, TransportCapabilities};
+use outbox::{OutboxAdmin, OutboxMessage};
 use tokio::net::TcpListener;
 
 use crate::client::{get, until};
+use crate::defective::Defective;
 
 const ANYWHERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
@@ -140,38 +139,6 @@ async fn a_relay_that_has_died_is_not_alive_and_one_that_stops_is() {
         (vec!["relay".into()], Some("it has ended"))
     );
 }
-
-/// A transport that panics before there is a future, as a hand-written one may.
-struct Defective;
-
-#[async_trait]
-impl Transport for Defective {
-    fn capabilities(&self) -> TransportCapabilities {
-        TransportCapabilities::new("defective")
-    }
-
-    fn publish<'a, 'b, 'c>(
-        &'a self,
-        _: &'b [OutboxMessage],
-    ) -> Pin<Box<dyn Future<Output = Results> + Send + 'c>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        panic!("a defect")
-    }
-
-    async fn check(&self) -> Result<(), PublishError> {
-        Ok(())
-    }
-
-    async fn close(&self, _: Duration) -> Result<(), PublishError> {
-        Ok(())
-    }
-}
-
-type Results = Vec<Result<(), PublishError>>;
 
 #[tokio::test]
 async fn an_address_that_is_taken_is_an_error_that_names_it() {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test states what it expects")]
 
 mod client;
+#[path = "../doubles/defective.rs"]
+mod defective;
 mod documents;
 mod expression;
 mod health;

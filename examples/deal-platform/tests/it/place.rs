@@ -13,7 +13,7 @@ use url::Url;
 use crate::process::Process;
 
 /// No test waits longer than this for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A database and a broker of a test's own; the database is gone when this is dropped.
 pub(crate) struct Place {

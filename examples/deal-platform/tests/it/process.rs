@@ -1,11 +1,8 @@
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use serde_json::{Value, json};
-
-use crate::place::PATIENCE;
 
 /// The platform as a process of its own; it dies with the test.
 pub(crate) struct Process {
@@ -16,13 +13,7 @@ pub(crate) struct Process {
 impl Process {
     /// Returns once it serves.
     pub(crate) fn start(variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_deal-platform"));
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("OUTBOX_") || text == "ENVIRONMENT" {
-                command.env_remove(&name);
-            }
-        }
+        let mut command = outbox_conformance::program(env!("CARGO_BIN_EXE_deal-platform"));
         // No configuration file that happens to lie where the tests run.
         command.current_dir(std::env::temp_dir()).env("LISTEN", "127.0.0.1:0").env("NO_COLOR", "1");
         command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -80,20 +71,7 @@ impl Process {
     }
 
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let address = &self.address;
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        customer::ask(&self.address, method, path, body)
     }
 
     /// Ends it as `docker stop` and Kubernetes do, and sees that it ends well.

@@ -1,15 +1,12 @@
 use std::future::ready;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use outbox::memory::MemoryTransport;
 use outbox::relay::{RelayError, RelayMonitor};
-use outbox::{
-    OutboxHandle, OutboxMessage, PublishError, RelayState, StartError, Transport, TransportCapabilities,
-};
+use outbox::{OutboxHandle, RelayState, StartError, Transport as _};
 
+use super::defective::Defective;
 use super::{World, in_time, message};
 
 /// Ends an application in the middle of its work, and sees that the next one does the rest, at once and no message twice.
@@ -92,36 +89,6 @@ async fn a_relay_that_ends_by_itself_is_noticed() {
     assert_eq!((outbox.state(), outbox.start().await.unwrap()), (RelayState::Ended, RelayState::Ended));
     let again = outbox.shutdown().await.unwrap_err();
     assert!(Arc::ptr_eq(&error, &again), "the shutdown tells it, too: {again}");
-}
-
-/// A transport that panics before there is a future, as a hand-written one may.
-struct Defective;
-
-#[async_trait]
-impl Transport for Defective {
-    fn capabilities(&self) -> TransportCapabilities {
-        TransportCapabilities::new("defective")
-    }
-
-    fn publish<'a, 'b, 'c>(
-        &'a self,
-        _: &'b [OutboxMessage],
-    ) -> Pin<Box<dyn Future<Output = Vec<Result<(), PublishError>>> + Send + 'c>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        panic!("a defect")
-    }
-
-    async fn check(&self) -> Result<(), PublishError> {
-        Ok(())
-    }
-
-    async fn close(&self, _: Duration) -> Result<(), PublishError> {
-        Ok(())
-    }
 }
 
 /// Who brings a transport along and holds it no more leaves its closing to the outbox.

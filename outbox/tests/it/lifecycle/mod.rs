@@ -1,5 +1,7 @@
 //! The outbox of an application: what each switch of the configuration does, how it starts, and how it ends.
 
+#[path = "../../doubles/defective.rs"]
+mod defective;
 mod ends;
 #[cfg(feature = "http")]
 mod observed;
