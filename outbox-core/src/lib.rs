@@ -58,14 +58,14 @@ mod subscribe_error;
 mod subscription;
 
 mod broker_url;
-
 mod finding;
-#[cfg(outbox_sabotage)]
-#[doc(hidden)]
-pub mod sabotage;
 
 mod handler;
 mod inbox;
+
+#[cfg(outbox_sabotage)]
+#[doc(hidden)]
+pub mod sabotage;
 
 pub use admin::{
     DeadLetter, DeadLetterQuery, Migration, OperatorAction, OutboxAdmin, OutboxStats, RelayInfo, SchemaDrift,

@@ -139,7 +139,7 @@ fn fenced_update(words: &Vocabulary, set: &str) -> String {
 }
 
 impl<D: Driver> SqlStore<D> {
-    /// Three statements, each a transaction of its own: nobody can take over what the second has just extended.
+    /// A statement, or three, each a transaction of its own: nobody can take over what was just extended.
     pub(crate) async fn renew_leases(&self, request: &LeaseRequest) -> Result<Lease, StoreError> {
         let rows = self.renewed(request).await?;
         let Some(first) = rows.first() else {

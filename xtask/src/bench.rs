@@ -9,7 +9,7 @@ use crate::workspace::cargo;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Fewer messages and fewer rounds: done in a minute, and good for a first impression
+    /// Fewer messages and fewer rounds, for a first impression
     #[arg(long)]
     quick: bool,
     /// Writes the figures to this file as well

@@ -39,7 +39,7 @@ use workload::Workload;
 #[derive(Parser)]
 #[command(about = "Measures the outbox; run by `cargo xtask bench`")]
 struct Cli {
-    /// Fewer messages and fewer rounds: done in a minute, and good for a first impression
+    /// Fewer messages and fewer rounds, for a first impression
     #[arg(long)]
     quick: bool,
     /// Writes the figures to this file as well
