@@ -44,6 +44,7 @@ impl Destination {
 
     pub(super) fn published(&mut self, batch: Batch, results: Results, published: Published, now: Instant) {
         self.publishing -= 1;
+        let sent = batch.len();
         let verdict = self.queue.complete(batch, results, now);
         self.figures.published(&verdict.tally, published.ended_at, published.took);
         if let Some(error) = &verdict.example {
@@ -52,8 +53,10 @@ impl Destination {
         if verdict.unavailable > 0 {
             self.unavailable(verdict.example.as_deref().unwrap_or_default(), now);
         } else if verdict.answered > 0 {
+            self.batch_limit.answered(sent);
             self.available();
         } else if verdict.unknown > 0 {
+            self.batch_limit.too_much(sent);
             // One batch may be bad luck; two in a row are a broker that does not answer.
             self.all_unknown += 1;
             if self.all_unknown > 1 && self.breaker.is_closed() {

@@ -5,6 +5,7 @@
 //! and several publishes are under way, so the next claim is read while the last is being published and the one before
 //! is being settled.
 
+mod batch_limit;
 mod careful;
 mod entry;
 mod finish;
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::batch_limit::BatchLimit;
 use self::entry::Settlement;
 use self::pauses::Pauses;
 use self::queue::{Queue, QueuePolicy};
@@ -91,6 +93,7 @@ pub(crate) struct Destination {
     /// Not all held keys fit into memory: they are looked up with each claim, and read again now and then.
     look_up_holds: bool,
     holds_at: Instant,
+    batch_limit: BatchLimit,
     /// Batches in a row of which nobody knows anything.
     all_unknown: u32,
     /// The breaker is open because the broker does not answer, not because it is known to be away. It may be a single
@@ -170,6 +173,7 @@ impl Destination {
             fetched_last: false,
             look_up_holds: false,
             holds_at: now,
+            batch_limit: BatchLimit::none(),
             all_unknown: 0,
             suspect: false,
             stop_deadline: None,

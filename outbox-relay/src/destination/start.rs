@@ -35,7 +35,7 @@ impl Destination {
     pub(super) fn start_publishing(&mut self, now: Instant) {
         while self.publishing < self.shared.config.concurrency && self.may_send(now) {
             let most = match self.breaker.permission(now) {
-                Permission::Free => self.capabilities.max_batch,
+                Permission::Free => self.capabilities.max_batch.min(self.batch_limit.messages()),
                 Permission::Probe if !self.queue.has_sendable() => {
                     self.breaker.probe_started();
                     self.publishing += 1;

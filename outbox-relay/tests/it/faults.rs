@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use outbox_core::{
     OutboxMessage, PublishError, PublishErrorKind, StoreErrorKind, StoredParts, Transport,
     TransportCapabilities,
 };
-use outbox_memory::{MemoryStore, Verdict};
+use outbox_memory::{MemoryStore, MemoryTransport, Verdict};
 use outbox_relay::{Relay, RelayError};
 use tokio::time::Instant;
 
@@ -165,6 +166,49 @@ async fn a_panic_and_a_missing_result_are_unknown_outcomes() {
     let stats = relay.stats();
     assert!(stats.unknown >= 11, "{stats:?}");
     assert_eq!(stats.dead, 0);
+}
+
+/// A broker that confirms so many messages before the relay gives up waiting, however many it is sent.
+struct TooSlowForMore(usize, MemoryTransport);
+
+#[async_trait]
+impl Transport for TooSlowForMore {
+    fn capabilities(&self) -> TransportCapabilities {
+        TransportCapabilities::new("slow").max_batch(500)
+    }
+
+    async fn publish(&self, batch: &[OutboxMessage]) -> Vec<Result<(), PublishError>> {
+        let results = self.1.publish(batch).await;
+        if batch.len() > self.0 {
+            std::future::pending::<()>().await;
+        }
+        results
+    }
+
+    async fn check(&self) -> Result<(), PublishError> {
+        Ok(())
+    }
+
+    async fn close(&self, _timeout: Duration) -> Result<(), PublishError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_too_slow_for_full_batches_gets_smaller_ones() {
+    let store = MemoryStore::new();
+    let broker = plain_broker();
+    let messages: Vec<_> = (0..2_000).map(|n| keyed(&format!("k{}", n % 1_000), n)).collect();
+    store.enqueue_all(&messages);
+    let relay = relay_on(Arc::new(store.clone()), Arc::new(TooSlowForMore(20, broker.clone()))).await;
+    drained(&relay).await;
+    let delivered = broker.delivered();
+    let ids: HashSet<_> = delivered.iter().map(|message| *message.id()).collect();
+    assert_eq!(ids.len(), 2_000);
+    assert_in_order(&delivered);
+    // What was sent until it was small enough, and a batch that was too much now and then.
+    assert!(delivered.len() < 8_000, "{} copies", delivered.len() - 2_000);
+    assert_eq!(relay.stats().dead, 0);
 }
 
 #[tokio::test(start_paused = true)]
