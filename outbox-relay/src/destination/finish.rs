@@ -146,8 +146,10 @@ impl Destination {
         if settlements.is_empty() {
             return;
         }
-        if let Some(due_in) = self.queue.settled(settlements).due_in {
-            self.reader.falls_due(now + due_in);
+        match self.queue.settled(settlements).due_in {
+            Some(Duration::ZERO) => self.reader.is_due(now),
+            Some(due_in) => self.reader.falls_due(now + due_in),
+            None => {}
         }
     }
 

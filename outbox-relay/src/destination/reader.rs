@@ -142,6 +142,13 @@ impl Reader {
         self.due_at = Some(self.due_at.map_or(at, |known| known.min(at)));
     }
 
+    /// Something was made due just now. It may have the same time as the last one that was read, and a lower number: many
+    /// clocks count milliseconds. So it is looked for from the start.
+    pub(crate) fn is_due(&mut self, now: Instant) {
+        self.due_after = None;
+        self.falls_due(now);
+    }
+
     /// The look back or aside that is due now, if any; forward looks are up to the poller.
     pub(crate) fn next_look(&mut self, now: Instant, room_for_due: usize) -> Option<Look> {
         if room_for_due > 0 && self.due_at.is_some_and(|at| at <= now) {
