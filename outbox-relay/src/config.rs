@@ -29,13 +29,15 @@ pub struct RelayConfig {
     pub sweep_interval: Duration,
     /// How often the whole table is looked through, whatever is believed about it. Default 60 s.
     pub backstop_interval: Duration,
-    /// How long a lease lasts, by the database's clock. Default 30 s.
+    /// How long a lease lasts, by the database's clock. Default 30 s. A statement that takes longer than half of
+    /// `lease_ttl` − `lease_margin` is given up together with its connection, and tried again.
     pub lease_ttl: Duration,
     /// A lease is not trusted for this last part of its time. Default 5 s.
     pub lease_margin: Duration,
     /// A call of [`outbox_core::Transport::publish`] that takes longer has an unknown outcome. Default 10 s.
     pub publish_timeout: Duration,
-    /// How long [`crate::RelayHandle::shutdown`] waits for what is under way. Default 20 s.
+    /// How long [`crate::RelayHandle::shutdown`] waits for what is under way. Leases are released and transports closed
+    /// within what is left of it, or within two seconds each. Default 20 s.
     pub shutdown_timeout: Duration,
     /// The first pause of the circuit breaker; it doubles up to `breaker_longest`. Default 250 ms.
     pub breaker_first: Duration,
@@ -125,6 +127,12 @@ impl RelayConfig {
     #[must_use]
     pub fn renew_interval(&self) -> Duration {
         (self.lease_ttl / 3).min(Duration::from_secs(5))
+    }
+
+    /// How long a call of the store may take: half of the time that a lease is trusted. A connection that has fallen
+    /// silent is given up while there is time for another try.
+    pub(crate) fn store_timeout(&self) -> Duration {
+        self.lease_ttl.saturating_sub(self.lease_margin) / 2
     }
 
     /// Checks every field, and the ladder of time-outs:

@@ -10,6 +10,11 @@ use crate::config::RelayConfig;
 use crate::health::StoreHealth;
 use crate::metrics;
 use crate::stats::Counters;
+use crate::store_call::within;
+
+/// How long a renewal that is under way when the relay ends is waited for. It could otherwise reach the database after
+/// the leases were given up, and say that this relay is alive.
+const LAST_RENEWAL: Duration = Duration::from_millis(500);
 
 /// What the destinations know about the leases.
 #[derive(Debug, Clone)]
@@ -61,7 +66,28 @@ pub(crate) struct LeaseKeeper {
 }
 
 impl LeaseKeeper {
+    /// Keeps them until the destinations have finished, and gives them up.
     pub(crate) async fn run(mut self) {
+        let mut finished = self.finished.clone();
+        let late = async {
+            // Its sender lives as long as the relay.
+            let _ = finished.wait_for(|finished| *finished).await;
+            tokio::time::sleep(LAST_RENEWAL).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.keep() => {}
+            () = late => {}
+        }
+        metrics::leases(0, 0);
+        let retiring = self.store.retire(self.relay);
+        if let Err(error) = within(self.config.store_timeout(), "retire", retiring).await {
+            // The leases run out by themselves.
+            tracing::warn!(error = %error, "the leases could not be released; another relay takes over when they run out");
+        }
+    }
+
+    async fn keep(&mut self) {
         let mut left: BTreeMap<ShardId, HashSet<usize>> = BTreeMap::new();
         let mut next = Instant::now();
         while !*self.finished.borrow() {
@@ -84,11 +110,6 @@ impl LeaseKeeper {
                 changed = self.finished.changed() => if changed.is_err() { break },
             }
         }
-        metrics::leases(0, 0);
-        if let Err(error) = self.store.retire(self.relay).await {
-            // The leases run out by themselves.
-            tracing::warn!(error = %error, "the leases could not be released; another relay takes over when they run out");
-        }
     }
 
     /// Renews, balances, and says when to do it again.
@@ -96,7 +117,7 @@ impl LeaseKeeper {
         let sent = Instant::now();
         let request =
             LeaseRequest { relay: self.relay, ttl: self.config.lease_ttl, label: self.config.label.clone() };
-        let lease = match self.store.renew(&request).await {
+        let lease = match within(self.config.store_timeout(), "renew", self.store.renew(&request)).await {
             Ok(lease) => lease,
             Err(error) => {
                 self.health.failed(&error);
@@ -149,7 +170,7 @@ impl LeaseKeeper {
     }
 
     async fn acquire(&self, request: &LeaseRequest, most: usize, held: &mut BTreeMap<ShardId, Held>) {
-        match self.store.acquire(request, most).await {
+        match within(self.config.store_timeout(), "acquire", self.store.acquire(request, most)).await {
             Ok(acquired) if acquired.is_empty() => {}
             Ok(acquired) => {
                 tracing::info!(shards = acquired.len(), "took shards over");
@@ -163,7 +184,8 @@ impl LeaseKeeper {
     }
 
     async fn release(&mut self, shard: ShardId, epoch: Epoch) {
-        match self.store.release(&Fence::new(self.relay, [(shard, epoch)])).await {
+        let fence = Fence::new(self.relay, [(shard, epoch)]);
+        match within(self.config.store_timeout(), "release", self.store.release(&fence)).await {
             Ok(()) => tracing::info!(shard, "handed a shard over"),
             // It runs out by itself, since it is not in the view any more and so not ours to work on.
             Err(error) => self.health.failed(&error),
@@ -174,7 +196,8 @@ impl LeaseKeeper {
     }
 
     async fn absolve(&self, shards: Vec<(ShardId, Epoch)>) {
-        if let Err(error) = self.store.absolve(&Fence::new(self.relay, shards.iter().copied())).await {
+        let fence = Fence::new(self.relay, shards.iter().copied());
+        if let Err(error) = within(self.config.store_timeout(), "absolve", self.store.absolve(&fence)).await {
             self.health.failed(&error);
         }
         self.view.send_modify(|view| {

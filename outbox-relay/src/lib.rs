@@ -31,6 +31,7 @@ mod destination;
 mod health;
 mod leases;
 mod poller;
+mod store_call;
 
 pub use breaker::BreakerState;
 pub use config::{ConfigError, PollConfig, RelayConfig};

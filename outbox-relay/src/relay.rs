@@ -1,11 +1,13 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use outbox_core::{
     OutboxStore, RelayId, StoreErrorKind, TopicFilter, TopicPattern, Transport, TransportCapabilities, Wakeup,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::bell::Bell;
 use crate::config::{PollConfig, RelayConfig};
@@ -42,6 +44,10 @@ pub struct Relay {
     config: RelayConfig,
     seed: Option<u64>,
 }
+
+/// How long the release of the leases, and the end of each transport, is waited for at least, even if what was under way
+/// has used up the time of the shutdown.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 struct Route {
     name: String,
@@ -202,11 +208,22 @@ impl Relay {
             listening.spawn(listen(wakeup, waker.of_wakeup(place)));
         }
         tracing::info!(%relay, label = config.label, "the relay has started");
+        let mut stopped = stopping.clone();
         let running = tokio::spawn(async move {
             let mut keeping = JoinSet::new();
             keeping.spawn(keeper.run());
             let mut ended = Ok(());
-            while let Some(result) = working.join_next().await {
+            let mut deadline = None;
+            loop {
+                let result = tokio::select! {
+                    biased;
+                    result = working.join_next() => result,
+                    _ = stopped.wait_for(|stopped| *stopped), if deadline.is_none() => {
+                        deadline = Some(Instant::now() + config.shutdown_timeout);
+                        continue;
+                    }
+                };
+                let Some(result) = result else { break };
                 let result = result.unwrap_or(Err(RelayError::Panicked));
                 if ended.is_ok() {
                     ended = result;
@@ -218,11 +235,17 @@ impl Relay {
             }
             drop(listening);
             let _ = finish.send(true);
-            if matches!(keeping.join_next().await, Some(Err(_))) {
-                ended = Err(RelayError::Panicked);
+            let deadline = deadline.unwrap_or_else(|| Instant::now() + config.shutdown_timeout);
+            let left = || deadline.saturating_duration_since(Instant::now()).max(LAST_WORDS);
+            match tokio::time::timeout(left(), keeping.join_next()).await {
+                Ok(Some(Err(_))) => ended = Err(RelayError::Panicked),
+                Ok(_) => {}
+                Err(_elapsed) => tracing::warn!(
+                    "the leases could not be released in time; another relay takes over when they run out"
+                ),
             }
             for transport in transports.into_iter().filter(|transport| Arc::strong_count(transport) == 1) {
-                let closed = transport.close(config.shutdown_timeout).await;
+                let closed = transport.close(left()).await;
                 if ended.is_ok() {
                     ended = closed.map_err(RelayError::from);
                 }

@@ -74,7 +74,8 @@ impl Destination {
         }
         self.settling = true;
         self.shared.counters.settles.add(1);
-        self.tasks.spawn(work::settle(Arc::clone(&self.shared.store), self.shared.relay, settlements));
+        let limit = self.shared.config.store_timeout();
+        self.tasks.spawn(work::settle(Arc::clone(&self.shared.store), self.shared.relay, settlements, limit));
     }
 
     pub(super) fn start_reading(&mut self, now: Instant) {
@@ -93,7 +94,7 @@ impl Destination {
             Job::Look(Look::Fresh { after, low: Some(low) }) => self.queue.known_between(low, after),
             _ => HashSet::new(),
         };
-        self.tasks.spawn(work::read(ReadOrder {
+        let order = ReadOrder {
             known,
             bytes_in_memory: self.queue.bytes(),
             store: Arc::clone(&self.shared.store),
@@ -104,7 +105,8 @@ impl Destination {
             page: SWEEP_PAGE,
             max_held_keys: self.shared.config.max_held_keys,
             look_up_holds: self.look_up_holds,
-        }));
+        };
+        self.tasks.spawn(work::read(order, self.shared.config.store_timeout()));
     }
 
     pub(super) fn next_job(&mut self, now: Instant) -> Option<Job> {

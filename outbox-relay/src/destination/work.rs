@@ -16,6 +16,7 @@ use super::entry::{Batch, Results, Settlement};
 use super::late::{self, Late};
 use super::reader::Look;
 use crate::metrics::Path;
+use crate::store_call::within;
 use crate::trace::Published;
 
 /// A read, whatever asked for it.
@@ -74,8 +75,8 @@ pub(crate) struct ReadOrder {
 
 pub(crate) const REQUESTS_PER_READ: usize = 100;
 
-pub(crate) async fn read(order: ReadOrder) -> Event {
-    let found = look(&order).await;
+pub(crate) async fn read(order: ReadOrder, limit: Duration) -> Event {
+    let found = within(limit, "read", look(&order)).await;
     Event::Read { job: order.job, found }
 }
 
@@ -135,6 +136,7 @@ pub(crate) async fn settle(
     store: Arc<dyn OutboxStore>,
     relay: RelayId,
     settlements: Vec<Settlement>,
+    limit: Duration,
 ) -> Event {
     let mut shards: Vec<_> =
         settlements.iter().map(|settlement| (settlement.shard, settlement.epoch)).collect();
@@ -142,7 +144,8 @@ pub(crate) async fn settle(
     shards.dedup();
     let outcomes: Vec<(RowId, Outcome)> =
         settlements.iter().map(|settlement| (settlement.row, settlement.outcome.clone())).collect();
-    let settled = store.settle(&Fence { relay, shards }, &outcomes).await;
+    let fence = Fence { relay, shards };
+    let settled = within(limit, "settle", store.settle(&fence, &outcomes)).await;
     Event::Settled { settlements, settled }
 }
 

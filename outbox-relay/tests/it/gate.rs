@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +8,7 @@ use outbox_core::{
 };
 use outbox_memory::MemoryStore;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// One relay's way to the store, which a test can close: requests wait before they reach it. So a relay is stopped in
 /// the middle of its work, as by SIGSTOP or a long pause of the machine, while all others go on.
@@ -15,6 +16,8 @@ use tokio::sync::watch;
 pub(crate) struct Gate {
     store: MemoryStore,
     closed: Arc<watch::Sender<Closed>>,
+    /// What is asked before this time is never answered.
+    silent_until: Arc<Mutex<Option<Instant>>>,
     /// How long an answer is on its way back.
     pub(crate) reply_latency: Duration,
 }
@@ -29,7 +32,12 @@ pub(crate) enum Closed {
 impl Gate {
     pub(crate) fn new(store: &MemoryStore) -> Self {
         let closed = Arc::new(watch::Sender::new(Closed::Nothing));
-        Self { store: store.clone(), closed, reply_latency: Duration::ZERO }
+        Self { store: store.clone(), closed, silent_until: Arc::default(), reply_latency: Duration::ZERO }
+    }
+
+    /// What is asked within this time is swallowed, as by a connection that nobody has closed.
+    pub(crate) fn swallow(&self, time: Duration) {
+        *self.silent_until.lock().unwrap() = Some(Instant::now() + time);
     }
 
     pub(crate) fn close(&self, what: Closed) {
@@ -41,6 +49,10 @@ impl Gate {
     }
 
     async fn pass(&self, settle: bool) {
+        let silent = self.silent_until.lock().unwrap().is_some_and(|until| Instant::now() < until);
+        if silent {
+            std::future::pending::<()>().await;
+        }
         let mut closed = self.closed.subscribe();
         let open = |closed: &Closed| match closed {
             Closed::Nothing => true,
@@ -67,17 +79,37 @@ macro_rules! through_the_gate {
             }
 
             $(async fn $name(&self $(, $arg: $type)*) -> $result {
-                self.pass(stringify!($name) == "settle").await;
+                self.pass(false).await;
                 let answer = self.store.$name($($arg),*).await;
                 self.answer(answer).await
             })*
+
+            // What is written is on its way, whoever still waits for an answer: it arrives when the gate opens.
+            async fn renew(&self, request: &LeaseRequest) -> Result<Lease, StoreError> {
+                let (gate, request) = (self.clone(), request.clone());
+                let sent = tokio::spawn(async move {
+                    gate.pass(false).await;
+                    let answer = gate.store.renew(&request).await;
+                    gate.answer(answer).await
+                });
+                sent.await.unwrap()
+            }
+
+            async fn settle(&self, fence: &Fence, outcomes: &[(RowId, Outcome)]) -> Result<Settled, StoreError> {
+                let (gate, fence, outcomes) = (self.clone(), fence.clone(), outcomes.to_vec());
+                let sent = tokio::spawn(async move {
+                    gate.pass(true).await;
+                    let answer = gate.store.settle(&fence, &outcomes).await;
+                    gate.answer(answer).await
+                });
+                sent.await.unwrap()
+            }
         }
     };
 }
 
 through_the_gate! {
     async fn check(&self) -> Result<(), StoreError>;
-    async fn renew(&self, request: &LeaseRequest) -> Result<Lease, StoreError>;
     async fn acquire(&self, request: &LeaseRequest, most: usize) -> Result<Vec<LeasedShard>, StoreError>;
     async fn release(&self, fence: &Fence) -> Result<(), StoreError>;
     async fn retire(&self, relay: RelayId) -> Result<(), StoreError>;
@@ -87,7 +119,6 @@ through_the_gate! {
     async fn holds(&self, scope: &Scope, keys: Option<&[OrderingKey]>, limit: usize) -> Result<Vec<KeyHold>, StoreError>;
     async fn next_due(&self, scope: &Scope) -> Result<Option<Duration>, StoreError>;
     async fn requests(&self, scope: &Scope, limit: usize) -> Result<Vec<OperatorRequest>, StoreError>;
-    async fn settle(&self, fence: &Fence, outcomes: &[(RowId, Outcome)]) -> Result<Settled, StoreError>;
     async fn is_empty(&self) -> Result<bool, StoreError>;
     async fn mark_late_commits(&self) -> Result<LateCommitMark, StoreError>;
     async fn late_commits_over(&self, mark: &LateCommitMark) -> Result<bool, StoreError>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use outbox_core::{OutboxMessage, PublishErrorKind, TransportCapabilities};
 use outbox_memory::{MemoryStore, MemoryTransport, Verdict};
-use outbox_relay::{Relay, RelayHandle};
+use outbox_relay::{Relay, RelayError, RelayHandle};
 use tokio::time::Instant;
 
 use crate::gate::{Closed, Gate};
@@ -392,4 +392,64 @@ async fn a_killed_relay_is_replaced_within_its_lease() {
     let delivered = broker.delivered();
     assert!(delivered.len() - 3000 <= 512, "{} duplicates", delivered.len() - 3000);
     assert_in_order(&delivered);
+}
+
+/// One message at a time is a matter of the database's round trips, and of no interval.
+#[tokio::test(start_paused = true)]
+async fn care_after_two_vanished_owners_waits_for_no_clock() {
+    let store = MemoryStore::new();
+    let broker = quick_broker();
+    let messages: Vec<_> =
+        (0..500).map(|n| if n % 4 == 0 { unkeyed(n) } else { keyed(&format!("k{}", n % 20), n) }).collect();
+    for _ in 0..2 {
+        let vanishes = quick(Arc::new(store.clone()), &broker).await;
+        until("it owns the shards", || vanishes.stats().shards > 0).await;
+        vanishes.abort();
+    }
+    store.enqueue_all(&messages);
+    let relay = quick(Arc::new(store.clone()), &broker).await;
+    until("it owns the shards", || relay.stats().shards > 0).await;
+    let start = Instant::now();
+    drained(&relay).await;
+    assert_once(&broker.delivered(), &messages);
+    assert_in_order(&broker.delivered());
+    assert!(broker.publishes() >= 500, "one by one: {}", broker.publishes());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+/// A database that has fallen silent keeps a relay from settling and from releasing its leases, but not from ending.
+#[tokio::test(start_paused = true)]
+async fn a_silent_database_does_not_keep_a_relay_from_ending() {
+    let store = MemoryStore::new();
+    let gate = Gate::new(&store);
+    let broker = quick_broker();
+    let relay = Relay::shared(Arc::new(gate.clone()), Arc::new(Connection(broker.clone())));
+    let relay = start(relay.configure(|config| config.shutdown_timeout = Duration::from_secs(8))).await;
+    until("it owns the shards", || relay.stats().shards > 0).await;
+    broker.set_latency(Duration::from_millis(20));
+    store.enqueue_all(&(0..1_000).map(unkeyed).collect::<Vec<_>>());
+    arrived(&broker, 10).await;
+    gate.close(Closed::Everything);
+    let told = Instant::now();
+    let ended = relay.shutdown().await;
+    assert!(matches!(ended, Err(RelayError::ShutdownTimedOut { .. })), "{ended:?}");
+    assert!(told.elapsed() < Duration::from_secs(8 + 5), "{:?}", told.elapsed());
+}
+
+/// While its connection is silent, a relay keeps its leases by another one.
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_costs_no_lease() {
+    let store = MemoryStore::new();
+    let gate = Gate::new(&store);
+    let broker = quick_broker();
+    let relay = start(Relay::shared(Arc::new(gate.clone()), Arc::new(Connection(broker.clone())))).await;
+    until("it owns the shards", || relay.stats().shards > 0).await;
+    // What is asked from now on is never answered; what is asked 15 s later is.
+    gate.swallow(Duration::from_secs(15));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(relay.stats().leases_lost, 0);
+    let messages: Vec<_> = (0..100).map(unkeyed).collect();
+    store.enqueue_all(&messages);
+    drained(&relay).await;
+    assert_once(&broker.delivered(), &messages);
 }
