@@ -296,7 +296,11 @@ impl KafkaConfig {
             // Later than the deadline of the call, which ends the producer: a single record must never time out on its
             // own, because the ones behind it would still be sent.
             .set("message.timeout.ms", millis(self.publish_timeout * 2 + Duration::from_secs(1)))
-            .set("request.timeout.ms", millis(self.publish_timeout));
+            .set("request.timeout.ms", millis(self.publish_timeout))
+            // A connection that has fallen silent is given up while the call still waits, and its requests go over a new
+            // one, as the same batches: the broker takes none of them twice. By default that takes a minute, in which
+            // whatever is sent through this producer waits behind them.
+            .set("socket.timeout.ms", millis((self.publish_timeout / 2).max(Duration::from_secs(1))));
         config
     }
 }
@@ -406,6 +410,8 @@ mod tests {
         assert_eq!((config.envelope.mode(), config.envelope.source()), (EnvelopeMode::Raw, "/shop"));
         let late: u128 = client.get("message.timeout.ms").unwrap().parse().unwrap();
         assert!(late > config.publish_timeout.as_millis());
+        let silent: u128 = client.get("socket.timeout.ms").unwrap().parse().unwrap();
+        assert!(silent * 2 <= config.publish_timeout.as_millis(), "{silent} ms");
         for name in all_parameters() {
             let text = format!("kafka://h?{name}=%00").parse::<KafkaConfig>().err();
             assert!(!text.is_some_and(|error| error.to_string().contains("unknown")), "{name}");
