@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -11,7 +11,8 @@ use crate::{Headers, Limits, MessageError, MessageId, OrderingKey, Topic};
 /// [`Bytes`]: no type parameter, so any transport carries any message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxMessage {
-    parts: StoredParts,
+    // In a box: on its way through a relay a message is moved a dozen times, and its fields are 232 bytes.
+    parts: Box<StoredParts>,
 }
 
 /// The fields of a message, as they stand in a row. Adapters fill it; everyone else uses the builder.
@@ -42,7 +43,7 @@ impl StoredParts {
     pub fn new(id: MessageId, topic: &str, payload: Bytes) -> Self {
         Self {
             id,
-            topic: Topic::unchecked(topic),
+            topic: Topic::stored(topic),
             ordering_key: None,
             event_type: None,
             schema_version: 1,
@@ -92,13 +93,13 @@ impl OutboxMessage {
     /// in another language may have stored anything that the table's `CHECK`s let through.
     #[must_use]
     pub fn stored(parts: StoredParts) -> Self {
-        Self { parts }
+        Self { parts: Box::new(parts) }
     }
 
     /// The fields, for an adapter that moves them on.
     #[must_use]
     pub fn into_parts(self) -> StoredParts {
-        self.parts
+        *self.parts
     }
 
     /// Checks every limit.
@@ -142,11 +143,35 @@ impl OutboxMessage {
             return Err(MessageError::TooLong { field: "payload".into(), actual, limit });
         }
         parts.headers.check(limits)?;
-        let (actual, limit) = (parts.payload.len() + parts.headers.size(), limits.together());
+        let (payload, headers, limit) = (parts.payload.len(), parts.headers.size(), limits.together());
+        let mut actual = payload + headers;
+        // A text is at most six times as long in JSON; most messages are too small for that to matter.
+        let most = payload + 7 * headers + 6 * parts.headers.len() + 16_384;
+        if limit != usize::MAX && most > limit {
+            actual += self.padded();
+        }
         if actual > limit {
             return Err(MessageError::TooLong { field: "payload with headers".into(), actual, limit });
         }
         Ok(())
+    }
+
+    /// What the texts need that have white space around them, as a JSON object: clients of NATS trim what they read, so
+    /// such texts are sent a second time.
+    fn padded(&self) -> usize {
+        let parts = &self.parts;
+        let attributes =
+            [&parts.event_type, &parts.aggregate_type, &parts.aggregate_id, &parts.correlation_id];
+        let attributes = attributes.into_iter().flatten().map(|text| &**text);
+        let own = attributes
+            .chain(parts.ordering_key.as_ref().map(OrderingKey::as_str))
+            .chain([&*parts.content_type]);
+        // The longest name of a field on its way is "outbox-aggregate-type".
+        let own = own.map(|text| (21, text));
+        let all = own.chain(parts.headers.iter().map(|(name, text)| (name.len(), text)));
+        let padded = all.filter(|(_, text)| text.trim().len() != text.len());
+        // Each with two pairs of quotes, a colon and a comma.
+        padded.map(|(name, text)| name + 6 + json_length(text)).sum()
     }
 
     /// The identity of the message: the row's id, the broker's message id, the inbox key.
@@ -242,12 +267,25 @@ impl OutboxMessage {
     }
 }
 
+/// Bytes of a text in JSON, without its quotes.
+fn json_length(text: &str) -> usize {
+    let escaped = |byte| match byte {
+        b'"' | b'\\' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum()
+}
+
 /// Where an id is asked for, a message will do.
 impl AsRef<MessageId> for OutboxMessage {
     fn as_ref(&self) -> &MessageId {
         self.id()
     }
 }
+
+/// The end of the year 9999, the latest that every database can hold.
+const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
 
 /// Collects the fields of a message; [`MessageBuilder::build`] checks them all at once.
 #[derive(Debug, Clone)]
@@ -349,9 +387,11 @@ impl MessageBuilder {
             self.parts.headers.insert(name, value)?;
         }
         if let Some(delay) = self.delay {
-            self.parts.available_at = SystemTime::now().checked_add(delay);
+            // What no clock can tell is as late as a table can say, and not at once.
+            let due = SystemTime::now().checked_add(delay).or_else(|| UNIX_EPOCH.checked_add(YEAR_9999));
+            self.parts.available_at = due;
         }
-        let message = OutboxMessage { parts: self.parts };
+        let message = OutboxMessage::stored(self.parts);
         message.check(limits)?;
         Ok(message)
     }
@@ -423,6 +463,29 @@ mod tests {
         let small = Limits { payload: 10, ..Limits::default() };
         assert!(with(10, 60_000).build_within(&small).is_ok());
         assert!(with(1_500_000, 60_000).build_within(&Limits::default().with_payload(2_000_000)).is_ok());
+    }
+
+    /// NATS gets it a second time, as JSON.
+    #[test]
+    fn white_space_around_a_text_takes_room() {
+        let with = |headers: usize, value: &str| {
+            let message = OutboxMessage::bytes("t", vec![0; 1_000_000]).unwrap();
+            (0..headers).fold(message, |message, i| message.header(format!("h{i}"), value)).build()
+        };
+        assert!(with(10, &"x".repeat(3_000)).is_ok());
+        assert!(with(10, &format!(" {}", "x".repeat(1_900))).is_ok());
+        assert_eq!(with(10, &format!(" {}", "x".repeat(2_500))).unwrap_err().field(), "payload with headers");
+        assert!(with(10, &"\u{b}".repeat(500)).is_ok());
+        assert!(with(10, &"\u{b}".repeat(600)).is_err(), "six bytes for each");
+        for text in ["", "\"\\\t\u{8}\u{c}\u{1}\u{7f}\u{e9}", "plain"] {
+            assert_eq!(json_length(text) + 2, serde_json::to_string(text).unwrap().len(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_delay_of_ages_is_not_at_once() {
+        let message = builder().delay(Duration::MAX).build().unwrap();
+        assert_eq!(message.available_at(), UNIX_EPOCH.checked_add(YEAR_9999));
     }
 
     #[test]

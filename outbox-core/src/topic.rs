@@ -53,7 +53,10 @@ impl Topic {
         Ok(Self(name.into()))
     }
 
-    pub(crate) fn unchecked(name: &str) -> Self {
+    /// A topic that was read from a table. It is not checked: a stored row must be delivered or set aside, and for both
+    /// its topic is what it is.
+    #[must_use]
+    pub fn stored(name: &str) -> Self {
         Self(name.into())
     }
 

@@ -1,9 +1,10 @@
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use outbox_core::bytes::Bytes;
 use outbox_core::{
     DuePosition, Headers, Lane, MessageId, OrderingKey, OutboxMessage, RowId, ShardId, StoredMessage,
-    StoredParts,
+    StoredParts, Topic,
 };
 use uuid::Uuid;
 
@@ -98,14 +99,15 @@ impl MessageRow<'_> {
             note(defect, || format!("id has {} bytes instead of 16", self.id.len()));
             Uuid::nil()
         });
-        let mut optional = |field, bytes: Option<&[u8]>| bytes.map(|bytes| text(defect, field, bytes));
-        let ordering_key = optional("ordering_key", self.ordering_key).map(|key| OrderingKey::stored(&key));
+        let ordering_key =
+            self.ordering_key.map(|key| OrderingKey::stored(&text(defect, "ordering_key", key)));
+        let mut optional = |field, bytes: Option<&[u8]>| bytes.map(|bytes| text(defect, field, bytes).into());
         let event_type = optional("event_type", self.event_type);
         let aggregate_type = optional("aggregate_type", self.aggregate_type);
         let aggregate_id = optional("aggregate_id", self.aggregate_id);
         let correlation_id = optional("correlation_id", self.correlation_id);
-        let content_type = text(defect, "content_type", self.content_type);
-        let topic = text(defect, "topic", self.topic);
+        let content_type = text(defect, "content_type", self.content_type).into();
+        let topic = Topic::stored(&text(defect, "topic", self.topic));
         let headers = text(defect, "headers", self.headers);
         let headers = Headers::from_json(&headers).unwrap_or_else(|error| {
             note(defect, || error.to_string());
@@ -123,6 +125,8 @@ impl MessageRow<'_> {
             converted.ok()
         });
         OutboxMessage::stored(StoredParts {
+            id: MessageId::from_uuid(id),
+            topic,
             ordering_key,
             event_type,
             schema_version,
@@ -131,10 +135,10 @@ impl MessageRow<'_> {
             correlation_id,
             content_type,
             headers,
+            payload: Bytes::copy_from_slice(self.payload),
             created_at: Some(time(self.created_at_us)),
             available_at: self.available_at_us.map(time),
             max_attempts,
-            ..StoredParts::new(MessageId::from_uuid(id), &topic, Bytes::copy_from_slice(self.payload))
         })
     }
 }
@@ -144,12 +148,12 @@ fn note(defect: &mut Option<String>, what: impl FnOnce() -> String) {
     defect.get_or_insert_with(what);
 }
 
-fn text(defect: &mut Option<String>, field: &str, bytes: &[u8]) -> Box<str> {
+fn text<'b>(defect: &mut Option<String>, field: &str, bytes: &'b [u8]) -> Cow<'b, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(error) => {
             note(defect, || format!("{field} is not UTF-8 from byte {} on", error.valid_up_to()));
-            String::from_utf8_lossy(bytes).into()
+            String::from_utf8_lossy(bytes)
         }
     }
 }
