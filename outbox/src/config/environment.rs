@@ -1,5 +1,6 @@
 use super::entry::Entry;
 use super::names::{find_variable, names, nearest, variable};
+use super::redact::shown_word;
 use super::{ConfigError, ConfigOrigin, ConfigProfile, ConfigWarning, keys};
 
 /// What the variables say.
@@ -48,7 +49,7 @@ impl Environment {
     fn set_word(&mut self, text: &str) {
         let profile = ConfigProfile::from_word(text);
         if profile.is_none() {
-            let value = text.chars().filter(|c| !c.is_control()).take(32).collect();
+            let value = shown_word(text).chars().filter(|c| !c.is_control()).take(32).collect();
             self.warnings.push(ConfigWarning::UnknownEnvironment { value });
         }
         let profile = profile.unwrap_or(ConfigProfile::Production);

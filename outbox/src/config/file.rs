@@ -6,7 +6,7 @@ use figment::value::{Dict, Value};
 
 use super::entry::Entry;
 use super::names::{ROUTE_TOPICS, ROUTE_URL, find, names, nearest, route_id, route_key};
-use super::redact::shown_value;
+use super::redact::{may_be_url, shown_value, shown_word};
 use super::{ConfigError, ConfigOrigin};
 
 /// A file that was read.
@@ -74,7 +74,7 @@ impl File {
             let name = match fields.get("name") {
                 None => format!("route-{number}"),
                 Some(name) => match name.as_str() {
-                    Some(text) if !text.trim().is_empty() => text.to_owned(),
+                    Some(text) if !text.trim().is_empty() && !may_be_url(text) => text.to_owned(),
                     _ => return Err(wrong(format!("route.{number}.name"), name, "a name")),
                 },
             };
@@ -92,7 +92,7 @@ impl File {
                     _ => {
                         return Err(ConfigError::UnknownKey {
                             origin: origin.clone(),
-                            key: format!("route.{number}.{field}"),
+                            key: shown_word(&format!("route.{number}.{field}")),
                             nearest: None,
                             allowed: "allowed are name, topics, transport".to_owned(),
                         });
@@ -134,7 +134,7 @@ fn unknown(origin: &ConfigOrigin, written: &str) -> ConfigError {
     }
     ConfigError::UnknownKey {
         origin: origin.clone(),
-        key: written.to_owned(),
+        key: shown_word(written),
         nearest: nearest(written, names().map(str::to_owned)).map(|(_, name)| name),
         allowed: format!("allowed are {}", keys_in(table).join(", ")),
     }

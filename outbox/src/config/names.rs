@@ -1,4 +1,5 @@
 use super::keys::{KEYS, Key};
+use super::redact::may_be_url;
 
 /// What a name of a key leads to.
 pub(super) enum Named {
@@ -51,7 +52,8 @@ pub(super) fn find_variable(name: &str) -> Option<Named> {
 
 fn route_part(name: &str, part: &str) -> Option<Named> {
     let part = [ROUTE_TOPICS, ROUTE_URL].into_iter().find(|known| *known == part)?;
-    (!name.is_empty()).then(|| Named::Route(RoutePart { id: route_id(name), part }))
+    // Names of routes are shown everywhere, and a URL may hold a password.
+    (!name.is_empty() && !may_be_url(name)).then(|| Named::Route(RoutePart { id: route_id(name), part }))
 }
 
 /// The variable that sets a key: `OUTBOX_RELAY_POLL_IDLE` for `relay.poll.idle`.

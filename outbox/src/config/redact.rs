@@ -150,8 +150,18 @@ pub(super) fn shown_value(value: &Value) -> String {
     }
 }
 
+/// A key, or any other word, without what may be secret.
+pub(super) fn shown_word(text: &str) -> String {
+    if may_be_url(text) { shown_url(text) } else { text.to_owned() }
+}
+
+/// Whether a text may be a URL that stands in the wrong place.
+pub(super) fn may_be_url(text: &str) -> bool {
+    text.contains("://") || text.contains('@')
+}
+
 fn shown_text(text: &str) -> String {
-    if text.contains("://") || text.contains('@') {
+    if may_be_url(text) {
         return format!("{:?}", shown_url(text));
     }
     match text.char_indices().nth(LONGEST) {

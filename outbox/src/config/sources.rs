@@ -5,6 +5,7 @@ use super::environment::Environment;
 use super::file::File;
 use super::loader::Loader;
 use super::names::{find, names, nearest};
+use super::redact::shown_word;
 use super::{Config, ConfigError, ConfigOrigin, keys};
 
 /// Where a configuration comes from. Whatever the order of the calls: what code sets wins over the environment, that
@@ -93,7 +94,7 @@ fn by_code(key: &str, text: &str) -> Result<Entry, ConfigError> {
         let known: Vec<_> = names().collect();
         return Err(ConfigError::UnknownKey {
             origin: ConfigOrigin::Code,
-            key: key.to_owned(),
+            key: shown_word(key),
             nearest: nearest(key, names().map(str::to_owned)).map(|(_, name)| name),
             allowed: format!("allowed are {}, routes.<name>.topics, routes.<name>.url", known.join(", ")),
         });

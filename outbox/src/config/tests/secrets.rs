@@ -108,6 +108,11 @@ fn no_error_has_the_password_of_a_url() {
         "[[route]]\ntopics = ['nats://c4nary@h*x']\nurl = 'memory:'",
         "[[route]]\nname = 'a'\nurls = 'nats://c4nary@h'",
         "route = 'nats://c4nary@h'",
+        "'postgres://u:c4nary@h/d' = 1",
+        "[store]\n'postgres://u:c4nary@h/d' = 1",
+        "[[route]]\nname = 'nats://u:c4nary@h'\ntopics = ['a']",
+        "[[route]]\n'nats://u:c4nary@h' = 'a'",
+        "[routes.'nats://u:c4nary@h']\ntopics = ['a']",
     ] {
         let text = from_file(broken).unwrap_err();
         assert!(!text.contains(SECRET), "{text}");
@@ -117,4 +122,13 @@ fn no_error_has_the_password_of_a_url() {
     }
     let error = Config::sources().set("mode", "nats://c4nary@h").load().unwrap_err().to_string();
     assert_eq!(error, "code: mode is \"nats://***@h\"; allowed: transactional, direct_first or direct");
+    let error = Config::sources().set("nats://u:c4nary@h", "x").load().unwrap_err().to_string();
+    assert!(!error.contains(SECRET), "{error}");
+}
+
+#[test]
+fn no_warning_has_a_password() {
+    let config = from_environment(&[("ENVIRONMENT", "postgres://u:c4nary@h")]).unwrap();
+    assert!(!format!("{:?}", config.warnings).contains(SECRET), "{:?}", config.warnings);
+    assert_eq!(config.warnings.len(), 1);
 }
