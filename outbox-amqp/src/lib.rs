@@ -66,6 +66,8 @@ mod transport;
 mod codec;
 mod publisher;
 mod window;
+#[doc(hidden)]
+pub mod wire;
 
 mod connection;
 mod link;

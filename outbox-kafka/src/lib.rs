@@ -86,6 +86,8 @@ mod subscription;
 
 mod batch;
 mod codec;
+#[doc(hidden)]
+pub mod wire;
 
 mod call;
 mod link;

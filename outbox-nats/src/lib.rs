@@ -58,6 +58,8 @@ mod subscription;
 
 mod batch;
 mod codec;
+#[doc(hidden)]
+pub mod wire;
 
 mod connection;
 mod link;

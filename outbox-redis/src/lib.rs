@@ -60,6 +60,8 @@ mod transport;
 
 mod event;
 mod fields;
+#[doc(hidden)]
+pub mod wire;
 
 mod connection;
 mod durability;
