@@ -18,7 +18,10 @@ pub(crate) struct Options {
     /// Writes the page docs/bench, with plots, as well
     #[arg(long)]
     publish: bool,
-    /// Further arguments of the benches: see `cargo xtask bench -- --help`
+    /// Measures beside other outboxes and queues instead, on PostgreSQL
+    #[arg(long, conflicts_with = "publish")]
+    peers: bool,
+    /// Further arguments of the benches: see `cargo xtask bench -- --help`, and `--peers -- --help`
     #[arg(last = true)]
     args: Vec<String>,
 }
@@ -28,7 +31,12 @@ pub(crate) fn run(sh: &Shell, options: &Options) -> Result<()> {
     for service in services::up()? {
         sh.set_var(service.variable, &service.url);
     }
-    let mut command = cargo(sh, &["run", "--release", "--package", "outbox-bench", "--"]);
+    // A workspace of its own, with a lock of its own.
+    let which: &[&str] = match options.peers {
+        true => &["--manifest-path", "benches/peers/Cargo.toml"],
+        false => &["--package", "outbox-bench"],
+    };
+    let mut command = cargo(sh, &["run", "--release"]).args(which).arg("--");
     if options.quick {
         command = command.arg("--quick");
     }
