@@ -5,7 +5,7 @@ use diesel::deserialize;
 use diesel::result::Error;
 use diesel::row::{Field, Row};
 use outbox_core::StoredMessage;
-use outbox_sql::{Cell, MESSAGE_COLUMNS, MessageRow};
+use outbox_sql::{Cell, FRESH_COLUMNS, MESSAGE_COLUMNS, MessageRow, SetAside};
 
 use crate::Backend;
 
@@ -21,10 +21,8 @@ where
     let mut values = fields.each_ref().map(|field| field.as_ref().and_then(Field::value));
     let mut columns = Columns::<DB> { values: values.iter_mut(), column: 0 };
     // The fields of the row are in the order of the columns, and are read in it.
-    let row = MessageRow {
-        number: columns.number()?,
+    let mut message = MessageRow {
         seq: columns.number()?,
-        lane: columns.number()?,
         shard: columns.number()?,
         id: columns.bytes()?,
         topic: columns.bytes()?,
@@ -41,11 +39,18 @@ where
         available_at_us: columns.maybe_number()?,
         due_in_us: columns.maybe_number()?,
         max_attempts: columns.maybe_number()?,
-        attempts: columns.number()?,
-        held: columns.number()?,
-        due_at_us: columns.maybe_number()?,
+        set_aside: None,
     };
-    Ok(row.into_stored())
+    if row.field_count() > FRESH_COLUMNS {
+        message.set_aside = Some(SetAside {
+            number: columns.number()?,
+            lane: columns.number()?,
+            attempts: columns.number()?,
+            held: columns.number()?,
+            due_at_us: columns.maybe_number()?,
+        });
+    }
+    Ok(message.into_stored())
 }
 
 /// Reads all values of a row of a small result.

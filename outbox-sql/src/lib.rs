@@ -46,7 +46,7 @@ pub use driver::{Cell, Driver, Row, Session, Step, TransactionResult};
 pub use error_code::ErrorCode;
 pub use inbox::{InboxExecutor, InboxStatements};
 pub use insert::InsertStatements;
-pub use message_row::{MESSAGE_COLUMNS, MessageRow};
+pub use message_row::{FRESH_COLUMNS, MESSAGE_COLUMNS, MessageRow, SetAside};
 pub use migrations::{MigrationScript, Migrations};
 pub use names::{NameError, Table, TableNames};
 pub use statement::{Statement, Value};

@@ -8,12 +8,11 @@ use outbox_core::{
 };
 use uuid::Uuid;
 
-/// The columns of a statement for [`crate::Driver::messages`], in this order and whichever table is read. Their types
-/// are those of the fields of [`MessageRow`].
+/// The columns of a statement for [`crate::Driver::messages`], in this order. Their types are those of the fields of
+/// [`MessageRow`]. A row of `outbox_messages` has just the first [`FRESH_COLUMNS`] of them: nearly every row is one, and
+/// some clients copy each value that there is.
 pub const MESSAGE_COLUMNS: [&str; 22] = [
-    "number",
     "seq",
-    "lane",
     "shard",
     "id",
     "topic",
@@ -30,10 +29,15 @@ pub const MESSAGE_COLUMNS: [&str; 22] = [
     "available_at_us",
     "due_in_us",
     "max_attempts",
+    "number",
+    "lane",
     "attempts",
     "held",
     "due_at_us",
 ];
+
+/// How many of [`MESSAGE_COLUMNS`] a row of `outbox_messages` has.
+pub const FRESH_COLUMNS: usize = 17;
 
 /// A row as a driver reads it, borrowed from the driver's buffer. The fields are the columns [`MESSAGE_COLUMNS`].
 ///
@@ -42,10 +46,7 @@ pub const MESSAGE_COLUMNS: [&str; 22] = [
 #[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "the columns of the tables")]
 pub struct MessageRow<'r> {
-    pub number: i64,
     pub seq: i64,
-    /// 0: `outbox_messages`, 1: `outbox_deferred`, 2: `outbox_dead_letters`.
-    pub lane: i64,
     pub shard: i64,
     /// The 16 bytes of the UUID.
     pub id: &'r [u8],
@@ -65,6 +66,17 @@ pub struct MessageRow<'r> {
     /// For a row of `outbox_messages` whose `available_at` is in the future: how long until then.
     pub due_in_us: Option<i64>,
     pub max_attempts: Option<i64>,
+    /// Of a row that is not in `outbox_messages`: the columns after [`FRESH_COLUMNS`].
+    pub set_aside: Option<SetAside>,
+}
+
+/// What a row has in `outbox_deferred` and `outbox_dead_letters` beside its message.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "the columns of the tables")]
+pub struct SetAside {
+    pub number: i64,
+    /// 1: `outbox_deferred`, 2: `outbox_dead_letters`.
+    pub lane: i64,
     pub attempts: i64,
     /// 1 if the row waits behind another.
     pub held: i64,
@@ -78,19 +90,16 @@ impl MessageRow<'_> {
     pub fn into_stored(self) -> StoredMessage {
         let mut defect = None;
         let message = self.message(&mut defect);
-        let row = match self.lane {
-            1 => RowId { lane: Lane::Deferred, number: self.number },
-            2 => RowId { lane: Lane::Dead, number: self.number },
-            _ => RowId { lane: Lane::Fresh, number: self.number },
-        };
         let mut stored =
             StoredMessage::fresh(self.seq, ShardId::try_from(self.shard).unwrap_or(ShardId::MAX), message);
-        stored.row = row;
-        stored.attempts = u16::try_from(self.attempts.max(0)).unwrap_or(u16::MAX);
-        stored.held = self.held != 0;
         stored.due_in = self.due_in_us.and_then(|us| u64::try_from(us).ok()).map(Duration::from_micros);
-        stored.due_position = self.due_at_us.map(|due_at| DuePosition { due_at, number: self.number });
         stored.defect = defect;
+        if let Some(SetAside { number, lane, attempts, held, due_at_us }) = self.set_aside {
+            stored.row = RowId { lane: if lane == 2 { Lane::Dead } else { Lane::Deferred }, number };
+            stored.attempts = u16::try_from(attempts.max(0)).unwrap_or(u16::MAX);
+            stored.held = held != 0;
+            stored.due_position = due_at_us.map(|due_at| DuePosition { due_at, number });
+        }
         stored
     }
 
@@ -175,9 +184,7 @@ mod tests {
 
     fn row() -> MessageRow<'static> {
         MessageRow {
-            number: 7,
             seq: 5,
-            lane: 0,
             shard: 3,
             id: &[9; 16],
             topic: b"orders.placed",
@@ -194,16 +201,14 @@ mod tests {
             available_at_us: None,
             due_in_us: None,
             max_attempts: None,
-            attempts: 0,
-            held: 0,
-            due_at_us: None,
+            set_aside: None,
         }
     }
 
     #[test]
     fn a_fresh_row_becomes_a_message() {
         let stored = row().into_stored();
-        assert_eq!((stored.row, stored.seq, stored.shard), (RowId::fresh(7), 5, 3));
+        assert_eq!((stored.row, stored.seq, stored.shard), (RowId::fresh(5), 5, 3));
         assert_eq!(stored.message.topic().as_str(), "orders.placed");
         assert_eq!(stored.message.event_type(), "orders.placed");
         assert_eq!(stored.message.headers().get("tenant"), Some("acme"));
@@ -216,12 +221,14 @@ mod tests {
 
     #[test]
     fn a_deferred_row_has_a_place_among_due_times() {
-        let stored = MessageRow { lane: 1, attempts: 70_000, due_at_us: Some(11), ..row() }.into_stored();
+        let set_aside = SetAside { number: 7, lane: 1, attempts: 70_000, held: 0, due_at_us: Some(11) };
+        let stored = MessageRow { set_aside: Some(set_aside), ..row() }.into_stored();
         assert_eq!(stored.row, RowId::deferred(7));
         assert_eq!(stored.due_position, Some(DuePosition { due_at: 11, number: 7 }));
         assert_eq!(stored.attempts, u16::MAX);
         assert!(!stored.held);
-        assert!(MessageRow { lane: 1, held: 1, ..row() }.into_stored().held);
+        let held = SetAside { held: 1, ..set_aside };
+        assert!(MessageRow { set_aside: Some(held), ..row() }.into_stored().held);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use outbox_core::StoredMessage;
-use outbox_sql::{Cell, MessageRow};
+use outbox_sql::{Cell, FRESH_COLUMNS, MessageRow, SetAside};
 use sqlx::{ColumnIndex, Decode, Row, TypeInfo, ValueRef};
 
 /// Reads a row of `MESSAGE_COLUMNS`. Everything is borrowed from the driver's buffer; the payload is copied once.
@@ -18,29 +18,36 @@ where
     let maybe_number = |column: usize| row.try_get_unchecked::<Option<i64>, _>(column);
     let bytes = |column: usize| row.try_get_unchecked::<&[u8], _>(column);
     let maybe_bytes = |column: usize| row.try_get_unchecked::<Option<&[u8]>, _>(column);
+    let set_aside = if row.len() == FRESH_COLUMNS {
+        None
+    } else {
+        Some(SetAside {
+            number: number(17)?,
+            lane: number(18)?,
+            attempts: number(19)?,
+            held: number(20)?,
+            due_at_us: maybe_number(21)?,
+        })
+    };
     let row = MessageRow {
-        number: number(0)?,
-        seq: number(1)?,
-        lane: number(2)?,
-        shard: number(3)?,
-        id: bytes(4)?,
-        topic: bytes(5)?,
-        ordering_key: maybe_bytes(6)?,
-        event_type: maybe_bytes(7)?,
-        schema_version: number(8)?,
-        aggregate_type: maybe_bytes(9)?,
-        aggregate_id: maybe_bytes(10)?,
-        correlation_id: maybe_bytes(11)?,
-        content_type: bytes(12)?,
-        headers: bytes(13)?,
-        payload: bytes(14)?,
-        created_at_us: number(15)?,
-        available_at_us: maybe_number(16)?,
-        due_in_us: maybe_number(17)?,
-        max_attempts: maybe_number(18)?,
-        attempts: number(19)?,
-        held: number(20)?,
-        due_at_us: maybe_number(21)?,
+        seq: number(0)?,
+        shard: number(1)?,
+        id: bytes(2)?,
+        topic: bytes(3)?,
+        ordering_key: maybe_bytes(4)?,
+        event_type: maybe_bytes(5)?,
+        schema_version: number(6)?,
+        aggregate_type: maybe_bytes(7)?,
+        aggregate_id: maybe_bytes(8)?,
+        correlation_id: maybe_bytes(9)?,
+        content_type: bytes(10)?,
+        headers: bytes(11)?,
+        payload: bytes(12)?,
+        created_at_us: number(13)?,
+        available_at_us: maybe_number(14)?,
+        due_in_us: maybe_number(15)?,
+        max_attempts: maybe_number(16)?,
+        set_aside,
     };
     Ok(row.into_stored())
 }
