@@ -40,7 +40,9 @@ type Texts = Arc<[Arc<str>]>;
 /// * *MySQL, MariaDB.* `INSERT IGNORE`, since `ON DUPLICATE KEY UPDATE` counts an existing row as changed for clients that
 ///   ask for the rows found, as sqlx does. It ignores whatever is wrong with a row, and so everything was checked before.
 ///   An insert waits for one that is still open; MariaDB's for a second at most, and a list for the first
-///   such one only.
+///   such one only. Where nothing is inserted it is tried once more, and must say the same: a connection whose user was
+///   cut off while a pool tested it gives each answer one statement late, and the answer of a statement that changes
+///   nothing looks like that of a duplicate. Effects would be lost.
 /// * *SQLite* has one writer.
 #[derive(Debug, Clone)]
 pub struct InboxStatements {
@@ -194,12 +196,18 @@ impl InboxStatements {
             Some(_) => return Ok(Admission::Fresh),
             None => return Ok(Admission::Busy),
         }
-        let Some(seen) = &self.seen else {
-            return Ok(Admission::Duplicate);
+        let is_there = match (&self.seen, self.dialect) {
+            (Some(seen), _) => {
+                let values = vec![consumer.as_str().into(), self.id(id)];
+                executor.count(Statement::new(seen, values)).await? > 0
+            }
+            (None, Dialect::MySql) => {
+                *waited = true;
+                self.try_insert(executor, consumer, std::slice::from_ref(id), waited).await? == Some(0)
+            }
+            (None, _) => true,
         };
-        let values = vec![consumer.as_str().into(), self.id(id)];
-        let there = executor.count(Statement::new(seen, values)).await?;
-        Ok(if there > 0 { Admission::Duplicate } else { Admission::Busy })
+        Ok(if is_there { Admission::Duplicate } else { Admission::Busy })
     }
 
     /// The number of rows that were inserted; `None` if another transaction was waited for in vain.

@@ -6,7 +6,7 @@ use diesel::QueryResult;
 use diesel::result::Error;
 use futures_util::FutureExt;
 use outbox_core::{Event, MessageError, OutboxMessage, TransactionError, TransactionPolicy};
-use outbox_sql::TransactionStatements;
+use outbox_sql::{Dialect, TransactionStatements};
 
 use super::connections::within;
 use super::depth;
@@ -230,6 +230,18 @@ impl<'c, C: AsyncProducerConnection> AsyncOutboxTransaction<'c, C> {
                 self.open = false;
             }
             Err(_) => self.give_up(),
+        }
+    }
+
+    /// Ends the transaction of a message that was not admitted.
+    ///
+    /// MySQL's and MariaDB's connection goes with one that is busy. It may be one that gives its answers a statement late,
+    /// since its user was dropped while a pool tested it: diesel-async does not notice, and the pool would lend it for ever.
+    pub(super) async fn turn_away(&mut self, busy: bool) {
+        if busy && C::Database::DIALECT == Dialect::MySql {
+            self.give_up();
+        } else {
+            self.abandon().await;
         }
     }
 

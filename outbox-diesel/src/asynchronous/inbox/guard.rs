@@ -123,9 +123,9 @@ impl<'c, C: AsyncProducerConnection> AsyncInboxGuard<'c, C> {
     /// # Cancel safety
     ///
     /// No: nobody knows then whether it is committed, and the connection is of no more use. Let the message come again.
-    pub async fn commit(self) -> Result<Processed, TransactionError<Error>> {
+    pub async fn commit(mut self) -> Result<Processed, TransactionError<Error>> {
         if let Some(processed) = self.admission.processed() {
-            self.transaction.rollback().await;
+            self.transaction.turn_away(processed == Processed::Busy).await;
             return Ok(processed);
         }
         self.transaction.commit().await?;

@@ -23,6 +23,11 @@ use executor::Executor;
 /// that is done for you to the least: [`AsyncDieselInbox::process`] runs a body in a transaction of its own,
 /// [`AsyncDieselInbox::begin`] gives you that transaction, and [`AsyncDieselInbox::admit`] works in yours.
 ///
+/// With MySQL or MariaDB let the pool test no connection when it is lent (bb8: `test_on_check_out(false)`). Where a future is
+/// dropped in the middle of that test, diesel-async's connection gives each answer one statement late from then on, and
+/// nobody notices. The inbox does, as a message that is busy or as an error, and gives that connection up; your own queries
+/// on it may not.
+///
 /// Whoever comes while another transaction is at the same message gets [`Admission::Busy`]: with PostgreSQL at once, with
 /// MariaDB after a second, with MySQL after the session's `innodb_lock_wait_timeout`. diesel keeps the number of the error
 /// to itself, so with both of them it is told by its text: in a session that does not speak English (`lc_messages`) it is

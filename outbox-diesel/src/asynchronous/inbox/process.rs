@@ -120,7 +120,7 @@ impl<B: Backend> AsyncDieselInbox<B> {
         let value = match self.admit(&mut **transaction, id).await.map(Admission::processed) {
             Ok(None) => body(transaction).await,
             Ok(Some(processed)) => {
-                transaction.abandon().await;
+                transaction.turn_away(matches!(processed, Processed::Busy)).await;
                 return Ok(processed);
             }
             Err(error) => Err(TransactionError::Database(error).into()),

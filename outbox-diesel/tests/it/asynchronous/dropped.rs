@@ -76,7 +76,8 @@ pub(crate) async fn a_future_dropped_anywhere_spoils_no_pool<C: TestDatabase>(fi
     each_statement_is_its_own_transaction(&fixture, committed).await;
 }
 
-/// A message whose consumer was dropped, wherever that was, comes again: its effects are there once.
+/// A message whose consumer was dropped, wherever that was, comes again: its effects are there once. Also where the pool
+/// was about to test the connection: MySQL's driver then gives answers a statement late, or can't read them.
 pub(crate) async fn a_consumer_dropped_anywhere_has_effects_once<C: TestDatabase>(fixture: Arc<Fixture<C>>) {
     let inbox = AsyncDieselInbox::<C::Database>::new("billing").unwrap();
     let handle = async |received: &OutboxMessage| {
@@ -85,14 +86,14 @@ pub(crate) async fn a_consumer_dropped_anywhere_has_effects_once<C: TestDatabase
             tx.add(received.clone());
             Ok::<_, TransactionError<Error>>(())
         });
-        work.await.unwrap()
+        work.await.is_ok_and(|processed| processed.is_done())
     };
     let mut all = Vec::new();
     for cut_off in (0..60).map(|steps| Duration::from_micros(150 * steps)) {
         let received = message();
         let _ = tokio::time::timeout(cut_off, handle(&received)).await;
         // Busy while the database does not know yet that nobody waits.
-        while !handle(&received).await.is_done() {}
+        while !handle(&received).await {}
         all.push(received);
     }
     assert_eq!(fixture.fresh_ids().await, ids(&all));
