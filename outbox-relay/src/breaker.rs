@@ -9,6 +9,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Breaker {
     state: State,
+    openings: u64,
     first_pause: Duration,
     longest_pause: Duration,
 }
@@ -68,7 +69,7 @@ pub(crate) enum Permission {
 
 impl Breaker {
     pub(crate) fn new(first_pause: Duration, longest_pause: Duration) -> Self {
-        Self { state: State::Closed, first_pause, longest_pause }
+        Self { state: State::Closed, openings: 0, first_pause, longest_pause }
     }
 
     pub(crate) fn permission(&self, now: Instant) -> Permission {
@@ -78,6 +79,11 @@ impl Breaker {
             State::Open { until, .. } => Permission::Not { until },
             State::Probing { .. } => Permission::ProbeUnderWay,
         }
+    }
+
+    /// How often it has opened. What was sent before it last did says nothing about the broker of now.
+    pub(crate) fn openings(&self) -> u64 {
+        self.openings
     }
 
     /// Whether everything may be sent.
@@ -113,6 +119,7 @@ impl Breaker {
             State::Open { .. } => return Change::None,
             State::Probing { pause } => ((pause * 2).min(self.longest_pause), Change::None),
         };
+        self.openings += u64::from(change == Change::Opened);
         self.state = State::Open { until: now + pause, pause };
         change
     }
@@ -150,7 +157,10 @@ mod tests {
             now += pause;
         }
         breaker.probe_started();
+        assert_eq!(breaker.openings(), 1);
         assert_eq!(breaker.succeeded(), Change::Closed);
         assert_eq!(breaker.succeeded(), Change::None);
+        assert_eq!(breaker.unavailable(now), Change::Opened);
+        assert_eq!(breaker.openings(), 2);
     }
 }

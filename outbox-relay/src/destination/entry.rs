@@ -35,6 +35,8 @@ pub(crate) struct Entry {
 pub(crate) struct Batch {
     pub(crate) metas: Vec<Meta>,
     pub(crate) messages: Vec<OutboxMessage>,
+    /// How often the breaker had opened when they were sent.
+    pub(crate) openings: u64,
 }
 
 impl Batch {

@@ -44,11 +44,15 @@ impl Destination {
 
     pub(super) fn published(&mut self, batch: Batch, results: Results, published: Published, now: Instant) {
         self.publishing -= 1;
-        let sent = batch.len();
+        let (sent, of_now) = (batch.len(), batch.openings == self.breaker.openings());
         let verdict = self.queue.complete(batch, results, now);
         self.figures.published(&verdict.tally, published.ended_at, published.took);
         if let Some(error) = &verdict.example {
             self.health.failed(error);
+        }
+        // Calls overlap: one that was confirmed before the broker went away may be heard of after one that failed.
+        if !of_now {
+            return;
         }
         if verdict.unavailable > 0 {
             self.unavailable(verdict.example.as_deref().unwrap_or_default(), now);

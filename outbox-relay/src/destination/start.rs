@@ -50,11 +50,12 @@ impl Destination {
             if most == 0 || !self.queue.has_sendable() {
                 return;
             }
-            let batch = self.queue.next_batch(most);
+            let mut batch = self.queue.next_batch(most);
             if batch.is_empty() {
                 // What was listed could not be sent after all; look again, with what that has brought up.
                 continue;
             }
+            batch.openings = self.breaker.openings();
             self.breaker.probe_started();
             self.publishing += 1;
             let timeout = self.shared.config.publish_timeout;
