@@ -140,7 +140,7 @@ pub async fn drained(store: &dyn OutboxStore, hint: impl Fn()) -> Result<(), Sto
             Err(error) => return Err(error),
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(100));
+        pause = (pause * 2).min(Duration::from_millis(25));
     }
 }
 
