@@ -114,7 +114,7 @@ impl KafkaSubscriptionConfig {
             .set("heartbeat.interval.ms", millis((session / 3).min(Duration::from_secs(3))))
             // The thread of the subscription polls all the time; this is for a process that stands still. It is also how
             // long librdkafka waits for the answer to its wish to join, on a connection that may have fallen silent.
-            .set("max.poll.interval.ms", millis(session.max(Duration::from_secs(60))))
+            .set("max.poll.interval.ms", millis(session.max(Duration::from_secs(20))))
             .set("socket.timeout.ms", millis(session.clamp(Duration::from_secs(10), Duration::from_secs(60))))
             // A member that comes or goes takes nothing away from the others that they may keep.
             .set("partition.assignment.strategy", "cooperative-sticky")
