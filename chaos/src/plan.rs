@@ -91,7 +91,6 @@ fn possible(choices: &Choices) -> Vec<Fault> {
     let is_possible = |fault: &&Fault| {
         (choices.store.is_a_server() || !fault.needs_a_database_server())
             && (choices.transport.remembers() || !fault.needs_a_broker_that_remembers())
-            && (choices.transport.forgets_the_killed() || **fault != Fault::ConsumerKill)
     };
     chosen.iter().filter(is_possible).copied().collect()
 }
@@ -136,8 +135,7 @@ mod tests {
             let plan = Plan::new(seed, &choices(StoreKind::Sqlite, BrokerKind::Kafka));
             assert!(plan.injections.len() >= 8, "{}", plan.injections.len());
             let wrong = |injection: &Injection| {
-                injection.fault.needs_a_database_server()
-                    || matches!(injection.fault, Fault::BrokerKill | Fault::ConsumerKill)
+                injection.fault.needs_a_database_server() || injection.fault == Fault::BrokerKill
             };
             assert!(!plan.injections.iter().any(wrong), "{plan:?}");
         }

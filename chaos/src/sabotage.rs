@@ -89,6 +89,13 @@ const DEFECTS: &[Defect] = &[
         faults: &[Fault::ConsumerKill],
     },
     Defect {
+        name: "many-of-a-key",
+        what: "several messages of a key are under way where a broker may refuse one of them",
+        store: StoreKind::Postgres,
+        transport: BrokerKind::Rabbitmq,
+        faults: &[Fault::BrokerKill, Fault::RelayBrokerCut],
+    },
+    Defect {
         name: "stop-without-finishing",
         what: "a relay that is told to end drops what is under way",
         store: StoreKind::Postgres,

@@ -39,11 +39,6 @@ impl BrokerKind {
         !matches!(self, Self::Kafka)
     }
 
-    /// Who consumes may be killed. The broker that stands in for Kafka may wait for ever for a killed member of a group.
-    pub(crate) const fn forgets_the_killed(self) -> bool {
-        !matches!(self, Self::Kafka)
-    }
-
     /// A topic and a size of payload that it does not take.
     pub(crate) const fn refuses(self) -> (&'static str, usize) {
         match self {

@@ -88,7 +88,7 @@ impl World {
             database: store.url(Client::Consumer, links.consumer_database.port()),
             subscription: broker.subscription(links.consumer_broker.port()),
             failures: 5,
-            deaths: if plan.transport.forgets_the_killed() { 5 } else { 0 },
+            deaths: 5,
         });
         // The group is there before the first message.
         let mut subscription = outbox::connect_subscription(&broker.subscription(links.direct)).await?;

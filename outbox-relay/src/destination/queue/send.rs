@@ -48,6 +48,8 @@ impl Queue {
             return;
         }
         let longest = if self.policy.pipelined_order { share - batch.len() } else { 1 };
+        #[cfg(outbox_sabotage)]
+        let longest = if outbox_core::sabotage::is("many-of-a-key") { share - batch.len() } else { longest };
         while state.in_flight < longest {
             match state.queue.front() {
                 Some(head) if head.meta.defect.is_none() => {}
