@@ -317,6 +317,42 @@ mod tests {
         }
     }
 
+    /// Answers that come a statement late: the first one is that of a statement which changed nothing, and the second says
+    /// that the first insert did insert.
+    #[test]
+    fn one_answer_alone_makes_no_duplicate_on_mysql() {
+        let statements = InboxStatements::new(Dialect::MySql, &TableNames::default());
+        let consumer = ConsumerName::new("billing").unwrap();
+        for (answers, expected) in
+            [(vec![0, 0], Admission::Duplicate), (vec![0, 1], Admission::Busy), (vec![1], Admission::Fresh)]
+        {
+            let mut server = Answers(answers.into_iter());
+            let id = MessageId::new();
+            let mut admitting = std::pin::pin!(statements.admit(&mut server, &consumer, &id));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert_eq!(admitting.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(expected)));
+        }
+    }
+
+    /// A server that says just these numbers.
+    struct Answers(std::vec::IntoIter<u64>);
+
+    impl InboxExecutor for Answers {
+        type Error = &'static str;
+
+        async fn count(&mut self, _: Statement<'_>) -> Result<u64, &'static str> {
+            self.0.next().ok_or("nothing more was expected")
+        }
+
+        async fn run(&mut self, _: &'static str) -> Result<(), &'static str> {
+            Ok(())
+        }
+
+        fn has_waited(&self, _: &&'static str) -> bool {
+            false
+        }
+    }
+
     /// A server may be told to roll the whole transaction back when a lock is not granted. What was admitted before that
     /// is no longer, and must not be called fresh.
     #[test]
