@@ -166,6 +166,9 @@ impl Destination {
             (Job::Look(look), Found::Rows { claim, holds }) => {
                 self.queue.take_holds(holds);
                 let last = claim.rows.last().map(|row| (row.seq, row.due_position));
+                if let Look::Fresh { after, low: None } = look {
+                    self.reader.saw(after, claim.rows.iter().map(|row| row.seq));
+                }
                 let rows = claim.rows.len();
                 let new: Vec<Seq> = claim
                     .rows

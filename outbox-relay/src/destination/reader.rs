@@ -12,7 +12,10 @@ use super::queue::Queue;
 ///   had been read. It compares numbers with what is in memory; if one is missing, the cursor goes back to it.
 /// * **Each read with keys is followed by such a look**, before anything of it is taken: whoever committed the message
 ///   that was read may have committed an earlier one of its key, below the cursor, since the last look.
-/// * The **low mark** moves once no transaction is left that could commit below it and one more sweep has run.
+/// * The **low mark** moves once no transaction is left that could commit below it and one more sweep has run; and
+///   along numbers that were all read, one after the other, because none of those can come late. Below it there is
+///   nothing to look back for. The first mark is taken before anything is read, and in a backlog the next one as soon as
+///   it is cheap: otherwise each read would be followed by a look at all that was read and deleted in between.
 /// * The **backstop** looks at the whole table, a page at a time, whatever is believed about it: restored dumps, reset
 ///   sequences, prepared transactions.
 #[derive(Debug)]
@@ -27,6 +30,11 @@ pub(crate) struct Reader {
     at_end: bool,
     low: Seq,
     mark: Option<Mark>,
+    /// Whether a mark is wanted at once, from this time on: at the start, and in a backlog.
+    wants_mark: bool,
+    wants_mark_at: Instant,
+    /// When the read that is under way began.
+    began: Instant,
     sweep: Option<Sweep>,
     sweep_at: Instant,
     backstop: Option<Seq>,
@@ -92,6 +100,8 @@ pub(crate) enum Look {
 
 /// A sweep may take a twentieth of the time; beyond that it runs less often, up to this.
 const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// The same for marks that are taken in a backlog.
+const PAUSES_PER_MARK: u32 = 20;
 /// A page of the backstop per second: 5,000 rows a second cost next to nothing.
 const BACKSTOP_PAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The time of the next due row is known from the rows this relay deferred; this is for those it did not.
@@ -106,6 +116,9 @@ impl Reader {
             at_end: false,
             low: 0,
             mark: None,
+            wants_mark: config.late_commits,
+            wants_mark_at: now,
+            began: now,
             sweep: None,
             sweep_at: now + config.sweep_interval,
             backstop: None,
@@ -178,6 +191,9 @@ impl Reader {
         if outbox_core::sabotage::is("no-sweep") {
             return None;
         }
+        if self.wants_mark && self.mark.is_none() && self.wants_mark_at <= now {
+            return Some(Look::Mark);
+        }
         // Nothing can be late below the low mark, and nothing above the cursor is late.
         if !self.config.late_commits || self.low >= self.cursor || self.sweep_at > now {
             return None;
@@ -239,8 +255,23 @@ impl Reader {
     }
 
     /// A read begins; from here on a rewind means it.
-    pub(crate) fn begins(&mut self) {
+    pub(crate) fn begins(&mut self, now: Instant) {
         self.rewound = false;
+        self.began = now;
+    }
+
+    /// These rows were read forward from a place below which nothing can be late.
+    pub(crate) fn saw(&mut self, after: Seq, seqs: impl Iterator<Item = Seq>) {
+        if self.rewound || self.low < after {
+            return;
+        }
+        for seq in seqs {
+            if seq == self.low + 1 {
+                self.low = seq;
+            } else if seq > self.low {
+                break;
+            }
+        }
     }
 
     pub(crate) fn fresh_read(&mut self, last: Option<Seq>, more: bool) {
@@ -252,9 +283,12 @@ impl Reader {
             self.furthest = self.furthest.max(last);
         }
         self.at_end = !more;
+        self.wants_mark |= self.config.late_commits && more && self.low < self.cursor;
     }
 
     pub(crate) fn marked(&mut self, mark: LateCommitMark, now: Instant) {
+        self.wants_mark = false;
+        self.wants_mark_at = now + now.saturating_duration_since(self.began) * PAUSES_PER_MARK;
         let over = mark.holders.is_empty();
         self.mark = Some(Mark { mark, over });
         self.start_sweep(now);
@@ -351,5 +385,110 @@ impl Reader {
 
     pub(crate) fn requests_read(&mut self, full: bool, now: Instant) {
         self.requests_at = if full { now } else { now + self.config.requests_interval };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RetryPolicy;
+    use crate::destination::queue::QueuePolicy;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn reader(now: Instant) -> Reader {
+        let config = ReaderConfig {
+            late_commits: true,
+            sweep_interval: SECOND,
+            backstop_interval: 60 * SECOND,
+            page: 100,
+            requests_interval: 60 * SECOND,
+        };
+        let mut reader = Reader::new(config, now);
+        reader.next_due_read(None, now);
+        reader.requests_read(false, now);
+        reader
+    }
+
+    /// Reads rows with these numbers forward, in a look that took this long.
+    fn read(reader: &mut Reader, seqs: &[Seq], more: bool, now: Instant) {
+        let Look::Fresh { after, low } = reader.look_forward() else { panic!("no look forward") };
+        reader.begins(now);
+        if low.is_none() {
+            reader.saw(after, seqs.iter().copied());
+        }
+        reader.fresh_read(seqs.last().copied(), more);
+    }
+
+    fn mark(reader: &mut Reader, seq: Seq, took: Duration, now: Instant) {
+        assert_eq!(reader.next_look(now, 1), Some(Look::Mark));
+        reader.begins(now);
+        reader.marked(LateCommitMark::passed(seq), now + took);
+    }
+
+    fn looks_back(reader: &Reader) -> bool {
+        matches!(reader.look_forward(), Look::Fresh { low: Some(_), .. })
+    }
+
+    fn no_rows() -> Queue {
+        let policy = QueuePolicy {
+            retry: RetryPolicy::default(),
+            on_dead: Default::default(),
+            pipelined_order: false,
+            window_per_key: 1,
+            window_rows: 1,
+        };
+        Queue::new(policy, fastrand::Rng::with_seed(1), Default::default())
+    }
+
+    #[test]
+    fn before_the_first_read_a_mark_says_below_what_nothing_is_late() {
+        let now = Instant::now();
+        let mut reader = reader(now);
+        mark(&mut reader, 500, Duration::ZERO, now);
+        assert_eq!(reader.next_look(now, 1), Some(Look::Sweep { after: 0, upto: 0 }), "nothing was read yet");
+        reader.swept(&[], &no_rows(), now);
+        assert_eq!(reader.next_look(now, 1), None);
+        read(&mut reader, &[2, 9, 500], true, now);
+        assert!(!looks_back(&reader));
+        read(&mut reader, &[700], true, now);
+        assert!(looks_back(&reader), "501 to 699 may be late");
+    }
+
+    #[test]
+    fn what_was_read_cannot_be_late() {
+        let now = Instant::now();
+        let mut reader = reader(now);
+        mark(&mut reader, 2, Duration::ZERO, now);
+        reader.next_look(now, 1);
+        reader.swept(&[], &no_rows(), now);
+        read(&mut reader, &[1, 3, 4], false, now);
+        read(&mut reader, &[5, 6], false, now);
+        assert!(!looks_back(&reader));
+        assert_eq!(reader.next_look(now + SECOND, 1), None, "there is nothing to sweep");
+        read(&mut reader, &[7, 9], false, now);
+        assert_eq!(reader.look_forward(), Look::Fresh { after: 9, low: Some(7) });
+        read(&mut reader, &[10], false, now);
+        assert_eq!(reader.look_forward(), Look::Fresh { after: 10, low: Some(7) }, "8 may still come");
+    }
+
+    #[test]
+    fn in_a_backlog_marks_are_taken_one_per_read_and_a_twentieth_of_the_time() {
+        let now = Instant::now();
+        let mut reader = reader(now);
+        mark(&mut reader, 0, SECOND / 100, now);
+        reader.next_look(now, 1);
+        reader.swept(&[], &no_rows(), now);
+        read(&mut reader, &[5, 6], false, now);
+        assert_eq!(reader.next_look(now + SECOND / 2, 1), None, "this is no backlog");
+        read(&mut reader, &[9, 12], true, now);
+        assert_eq!(reader.next_look(now + SECOND / 10, 1), None, "the last mark was not cheap");
+        let now = now + SECOND / 2;
+        mark(&mut reader, 10, Duration::ZERO, now);
+        assert_eq!(reader.next_look(now, 1), Some(Look::Sweep { after: 0, upto: 12 }));
+        reader.swept(&[], &no_rows(), now);
+        assert_eq!(reader.next_look(now, 1), None, "another one has to wait for a read");
+        read(&mut reader, &[14], true, now);
+        mark(&mut reader, 20, Duration::ZERO, now);
     }
 }

@@ -85,7 +85,7 @@ impl Destination {
         }
         let Some(job) = self.next_job(now) else { return };
         self.reading = true;
-        self.reader.begins();
+        self.reader.begins(now);
         self.fetched_last = matches!(job, Job::Held { .. });
         if let Job::Look(Look::Fresh { .. }) = job {
             self.poller.look_begins();
