@@ -93,6 +93,8 @@ pub(crate) struct Destination {
     /// Not all held keys fit into memory: they are looked up with each claim, and read again now and then.
     look_up_holds: bool,
     holds_at: Instant,
+    /// Until when a hot key is given time to make room, instead of reading more of it than fits.
+    waits_for_key: Option<Instant>,
     batch_limit: BatchLimit,
     /// Batches in a row of which nobody knows anything.
     all_unknown: u32,
@@ -173,6 +175,7 @@ impl Destination {
             fetched_last: false,
             look_up_holds: false,
             holds_at: now,
+            waits_for_key: None,
             batch_limit: BatchLimit::none(),
             all_unknown: 0,
             suspect: false,

@@ -83,6 +83,7 @@ impl Destination {
         if self.reading || self.read_not_before > now {
             return;
         }
+        self.waits_for_key = self.queue.waits_for_key(now);
         let Some(job) = self.next_job(now) else { return };
         self.reading = true;
         self.reader.begins(now);
@@ -93,7 +94,7 @@ impl Destination {
         self.shared.counters.reads.add(1);
         let known = match job {
             Job::Look(Look::Fresh { after, low: Some(low) }) => self.queue.known_between(low, after),
-            _ => HashSet::new(),
+            _ => HashSet::default(),
         };
         let order = ReadOrder {
             known,
@@ -150,6 +151,9 @@ impl Destination {
 
     /// How many rows may be read now: a whole batch or nothing, so that a full window is not topped up row by row.
     pub(super) fn room(&self) -> usize {
+        if self.waits_for_key.is_some() {
+            return 0;
+        }
         let config = &self.shared.config;
         let (rows, bytes) = (self.queue.rows(), self.queue.bytes());
         if rows == 0 {
@@ -178,6 +182,7 @@ impl Destination {
                     times.push(self.holds_at.max(self.read_not_before));
                 }
                 times.push(self.reader.next_time(self.room_for_due()).max(self.read_not_before));
+                times.extend(self.waits_for_key.map(|until| until.max(self.read_not_before)));
                 if self.room() > 0 {
                     times.push(self.poller.next_look().max(self.read_not_before));
                 }

@@ -3,6 +3,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use outbox_core::{
     Claim, ClaimRequest, ClaimSource, Fence, KeyHold, LateCommitMark, OperatorRequest, OrderingKey,
@@ -68,7 +69,7 @@ pub(crate) struct ReadOrder {
     /// Not all held keys are in memory: look up those of the rows that were read.
     pub(crate) look_up_holds: bool,
     /// For a look forward: the fresh rows in memory between the low mark and the cursor.
-    pub(crate) known: HashSet<Seq>,
+    pub(crate) known: HashSet<Seq, RandomState>,
     /// Of all rows in memory.
     pub(crate) bytes_in_memory: usize,
 }

@@ -171,6 +171,27 @@ async fn one_hot_key_does_not_keep_the_others_out() {
     assert_in_order(&broker.delivered());
 }
 
+/// To wait a moment costs less than to move what is in the way.
+#[tokio::test(start_paused = true)]
+async fn a_hot_key_that_flows_is_not_moved() {
+    let store = MemoryStore::new();
+    let capabilities = TransportCapabilities::new("pipelined").pipelined_order(true).max_batch(100);
+    let broker = MemoryTransport::new().with_capabilities(capabilities.max_in_flight(1000));
+    broker.set_latency(Duration::from_millis(10));
+    let hot: Vec<_> = (0..3000).map(|n| keyed("hot", n)).collect();
+    store.enqueue_all(&hot);
+    let relay = Relay::shared(Arc::new(store.clone()), Arc::new(broker.clone())).configure(|config| {
+        config.window_rows = 1000;
+        config.window_per_key = 200;
+        config.batch_size = 50;
+    });
+    let relay = start(relay).await;
+    drained(&relay).await;
+    assert_once(&broker.delivered(), &hot);
+    assert_in_order(&broker.delivered());
+    assert_eq!(relay.stats().held, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn large_messages_stay_within_the_budget_of_memory() {
     let store = MemoryStore::new();

@@ -2,7 +2,7 @@
 
 use outbox_core::{HoldState, KeyHold, Lane, OrderingKey, Outcome, StoredMessage};
 
-use super::Queue;
+use super::{Crowded, Queue};
 use crate::destination::entry::{Entry, Meta};
 use crate::destination::key::{Fetch, Hold, Key};
 
@@ -85,7 +85,12 @@ impl Queue {
                 state.fetch = Fetch::Wanted;
                 self.hold_behind(&key, &entry, behind.unwrap_or(id));
             }
-            Hold::Free => state.insert(entry),
+            Hold::Free => {
+                state.insert(entry);
+                if self.crowded.is_none() && self.policy.is_crowded(state) {
+                    self.crowded = Some(Crowded { key: key.clone(), until: None });
+                }
+            }
             Hold::Retrying { head, .. } if head == id => state.insert(entry),
             Hold::Retrying { head, .. } => self.hold_behind(&key, &entry, head),
             Hold::Releasing { first, .. } if entry.meta.held || entry.meta.seq < first => state.insert(entry),

@@ -19,19 +19,18 @@ impl Queue {
         };
         let id = *entry.message.id();
         let mut awaited_by = None;
-        if let Some(state) = self.keys.get_mut(&key)
-            && matches!(outcome, Outcome::Dead { .. })
-        {
-            state.burying += 1;
-            awaited_by = Some(key.clone());
-        }
-        if let Some(state) = self.keys.get_mut(&key)
-            && let Hold::Retrying { head, seq } = state.hold
-            && head == id
-        {
-            state.hold = Hold::Releasing { behind: Some(id), first: seq };
-            state.fetch = Fetch::Wanted;
-            awaited_by = Some(key.clone());
+        if let Some(state) = self.keys.get_mut(&key) {
+            if matches!(outcome, Outcome::Dead { .. }) {
+                state.burying += 1;
+                awaited_by = Some(key.clone());
+            }
+            if let Hold::Retrying { head, seq } = state.hold
+                && head == id
+            {
+                state.hold = Hold::Releasing { behind: Some(id), first: seq };
+                state.fetch = Fetch::Wanted;
+                awaited_by = Some(key.clone());
+            }
         }
         self.settle(&entry.meta, outcome, awaited_by);
         self.refresh(&key);
