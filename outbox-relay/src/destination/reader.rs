@@ -100,7 +100,7 @@ pub(crate) enum Look {
 
 /// A sweep may take a twentieth of the time; beyond that it runs less often, up to this.
 const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// The same for marks that are taken in a backlog.
+/// The marks of a backlog may take a twentieth of the time, too: a pause after each that is so many times as long.
 const PAUSES_PER_MARK: u32 = 20;
 /// A page of the backstop per second: 5,000 rows a second cost next to nothing.
 const BACKSTOP_PAGE_INTERVAL: Duration = Duration::from_secs(1);
@@ -410,7 +410,7 @@ mod tests {
         reader
     }
 
-    /// Reads rows with these numbers forward, in a look that took this long.
+    /// Reads rows with these numbers forward.
     fn read(reader: &mut Reader, seqs: &[Seq], more: bool, now: Instant) {
         let Look::Fresh { after, low } = reader.look_forward() else { panic!("no look forward") };
         reader.begins(now);
