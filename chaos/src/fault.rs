@@ -41,12 +41,15 @@ pub(crate) enum Fault {
     BrokerKill,
     BrokerFreeze,
     BrokerRestart,
+    /// It refuses everything for a moment, again and again: of two messages under way it may refuse the first and take the
+    /// second.
+    BrokerRefuse,
     DatabaseKill,
     DatabaseRestart,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::RelayKill,
         Self::RelayStop,
         Self::RelayTerm,
@@ -72,6 +75,7 @@ impl Fault {
         Self::BrokerKill,
         Self::BrokerFreeze,
         Self::BrokerRestart,
+        Self::BrokerRefuse,
         Self::DatabaseKill,
         Self::DatabaseRestart,
     ];
@@ -105,6 +109,7 @@ impl Fault {
             Self::BrokerKill
             | Self::BrokerFreeze
             | Self::BrokerRestart
+            | Self::BrokerRefuse
             | Self::DatabaseKill
             | Self::DatabaseRestart => 2,
         }
@@ -118,6 +123,11 @@ impl Fault {
     /// Whether what the broker has must outlive its process.
     pub(crate) const fn needs_a_broker_that_remembers(self) -> bool {
         matches!(self, Self::BrokerKill | Self::BrokerRestart)
+    }
+
+    /// Whether the broker must be able to refuse what it took a moment ago.
+    pub(crate) const fn needs_a_broker_that_refuses(self) -> bool {
+        matches!(self, Self::BrokerRefuse)
     }
 }
 

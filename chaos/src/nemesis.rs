@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use outbox_conformance::Proxy;
 use outbox_conformance::transport_suite::BrokerProcess as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::Fault;
 use crate::plan::{Injection, Plan, RELAYS};
@@ -17,6 +17,8 @@ use crate::world::{Actor, WINDOW, World};
 const END_LIMIT: Duration = Duration::from_secs(15);
 /// How long a server may take to come back.
 const SERVER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a broker refuses messages, and then takes them, at a time.
+const REFUSAL: Duration = Duration::from_millis(10);
 /// How long a cut waits for the bytes that it is to come after.
 const CUT_LIMIT: Duration = Duration::from_secs(3);
 
@@ -190,6 +192,15 @@ async fn outage(world: &World, fault: Fault, lasts: Duration) -> Result<()> {
             broker.server().thaw().await;
         }
         Fault::BrokerRestart => broker.server().restart().await,
+        Fault::BrokerRefuse => {
+            let begun = Instant::now();
+            while begun.elapsed() < lasts {
+                broker.refuse(true).await?;
+                sleep(REFUSAL).await;
+                broker.refuse(false).await?;
+                sleep(REFUSAL).await;
+            }
+        }
         _ => {
             broker.server().kill().await;
             sleep(lasts).await;

@@ -91,6 +91,7 @@ fn possible(choices: &Choices) -> Vec<Fault> {
     let is_possible = |fault: &&Fault| {
         (choices.store.is_a_server() || !fault.needs_a_database_server())
             && (choices.transport.remembers() || !fault.needs_a_broker_that_remembers())
+            && (choices.transport.can_refuse() || !fault.needs_a_broker_that_refuses())
     };
     chosen.iter().filter(is_possible).copied().collect()
 }
@@ -106,6 +107,8 @@ fn lasts(fault: Fault, random: &mut fastrand::Rng) -> Duration {
         | Fault::RelayBrokerHalf
         | Fault::ConsumerBrokerHole
         | Fault::BrokerFreeze => random.u64(300..4_000),
+        // Shorter than all tries of a message together: it is not to be given up.
+        Fault::BrokerRefuse => random.u64(200..700),
         Fault::ProducerStop | Fault::ConsumerStop => random.u64(200..3_000),
         // How long it is away.
         _ => random.u64(50..1_500),

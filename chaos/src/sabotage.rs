@@ -92,8 +92,8 @@ const DEFECTS: &[Defect] = &[
         name: "many-of-a-key",
         what: "several messages of a key are under way where a broker may refuse one of them",
         store: StoreKind::Postgres,
-        transport: BrokerKind::Rabbitmq,
-        faults: &[Fault::BrokerKill, Fault::RelayBrokerCut],
+        transport: BrokerKind::Nats,
+        faults: &[Fault::BrokerRefuse],
     },
     Defect {
         name: "stop-without-finishing",

@@ -8,7 +8,7 @@ mod redis;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use async_trait::async_trait;
 use outbox_conformance::servers::Server;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,11 @@ impl BrokerKind {
     pub(crate) const fn remembers(self) -> bool {
         // The broker that stands in for Kafka takes minutes to read from its file what it gives from memory at once.
         !matches!(self, Self::Kafka)
+    }
+
+    /// It can be told to refuse everything for a moment, and to take it again.
+    pub(crate) const fn can_refuse(self) -> bool {
+        matches!(self, Self::Nats)
     }
 
     /// A topic and a size of payload that it does not take.
@@ -74,6 +79,11 @@ pub(crate) trait Broker: Send + Sync {
 
     /// Whether it does what it is for: its port may open before.
     async fn is_ready(&self) -> bool;
+
+    /// Makes it refuse all messages, or take them again. Only for those that can.
+    async fn refuse(&self, refuses: bool) -> Result<()> {
+        bail!("it can't be told to refuse messages ({refuses})")
+    }
 
     /// The URL of the transport, at the port of what stands before it.
     fn transport(&self, port: u16) -> String;

@@ -12,6 +12,7 @@ use crate::check::history::Received;
 
 const STREAM: &str = "CHAOS";
 const DEAD: &str = "CHAOS_DEAD";
+const SUBJECTS: &str = "chaos.>";
 
 pub(super) struct Nats {
     server: Server,
@@ -50,6 +51,16 @@ impl Nats {
     }
 }
 
+fn config(name: &str, subjects: String, size: i32) -> stream::Config {
+    stream::Config {
+        name: name.to_owned(),
+        subjects: vec![subjects],
+        max_message_size: size,
+        duplicate_window: Duration::from_millis(100),
+        ..stream::Config::default()
+    }
+}
+
 #[async_trait]
 impl Broker for Nats {
     fn server(&self) -> &Server {
@@ -61,17 +72,17 @@ impl Broker for Nats {
     async fn prepare(&self) -> Result<()> {
         let jetstream = self.jetstream().await?;
         for (name, subjects, size) in
-            [(STREAM, "chaos.>".to_owned(), 6_000), (DEAD, format!("{CONSUMER}.dead"), -1)]
+            [(STREAM, SUBJECTS.to_owned(), 6_000), (DEAD, format!("{CONSUMER}.dead"), -1)]
         {
-            let config = stream::Config {
-                name: name.to_owned(),
-                subjects: vec![subjects],
-                max_message_size: size,
-                duplicate_window: Duration::from_millis(100),
-                ..stream::Config::default()
-            };
-            jetstream.create_stream(config).await?;
+            jetstream.create_stream(config(name, subjects, size)).await?;
         }
+        Ok(())
+    }
+
+    /// Without its subjects the stream takes nothing, and what it has stays.
+    async fn refuse(&self, refuses: bool) -> Result<()> {
+        let subjects = if refuses { "chaos-refuses" } else { SUBJECTS };
+        self.jetstream().await?.update_stream(config(STREAM, subjects.to_owned(), 6_000)).await?;
         Ok(())
     }
 
