@@ -105,6 +105,15 @@ async fn peace(world: &World, plan: &Plan, mut done: Done) -> Result<(History, D
     }
     let drained = begun.elapsed();
     world.log.add(format!("the outbox is empty, or the time for that is over, after {drained:.1?}"));
+    if let Some(pause) = plan.transport.consumers_anew_after() {
+        sleep(pause).await;
+        let _busy = world.consumer.busy.lock().await;
+        if let Err(error) = world.consumer.stop(END_LIMIT).await {
+            done.mishaps.push(format!("{error:#}"));
+        }
+        world.consumer.start()?;
+        world.log.add("the consumer is started anew");
+    }
     let expected = world.store.records().await?.audit.iter().filter(|entry| !entry.refused).count();
     let expected = i64::try_from(expected)?;
     let begun = Instant::now();

@@ -39,6 +39,19 @@ impl BrokerKind {
         !matches!(self, Self::Kafka)
     }
 
+    /// After how long a consumer is to be started anew once there is peace, if at all.
+    ///
+    /// The broker that stands in for Kafka drops a member that is not heard of after its session (6 s here), and does not
+    /// tell the others to share anew, which Kafka does: it looks for missing members before it answers a heartbeat, finds
+    /// none again while it answers, and says that all is well. Who joined while a dead leader was still in the group has
+    /// nothing to read, for good.
+    pub(crate) const fn consumers_anew_after(self) -> Option<Duration> {
+        match self {
+            Self::Kafka => Some(Duration::from_secs(7)),
+            Self::Nats | Self::Rabbitmq | Self::Redis => None,
+        }
+    }
+
     /// It can be told to refuse everything for a moment, and to take it again.
     pub(crate) const fn can_refuse(self) -> bool {
         matches!(self, Self::Nats)
