@@ -69,7 +69,7 @@ impl Workload {
     pub(crate) const FULL: Self =
         Self { messages: 200_000, headers: 0, rounds: 5, bursts: 10, burst: 50_000, backlog: 1_000_000 };
     pub(crate) const QUICK: Self =
-        Self { messages: 50_000, headers: 0, rounds: 2, bursts: 5, burst: 20_000, backlog: 100_000 };
+        Self { messages: 50_000, headers: 0, rounds: 1, bursts: 5, burst: 20_000, backlog: 100_000 };
 
     /// The usual messages: 200 bytes, 5,000 keys.
     pub(crate) fn shape(&self) -> Shape {

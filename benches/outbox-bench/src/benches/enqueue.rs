@@ -20,7 +20,7 @@ const WORKERS: i64 = 8;
 /// Each ORM: nothing beside the update, an insert by hand, ours; in turn, and the best round of each counts.
 pub(crate) async fn run(workload: &Workload, report: &mut Report) -> Result<()> {
     let orms: [&'static dyn Orm; 4] = [&Sqlx, &Diesel, &DieselAsync, &SeaOrm];
-    let (rounds, round) = if workload.is_quick() { (2, 200) } else { (workload.rounds.max(3), 3_000) };
+    let (rounds, round) = if workload.is_quick() { (1, 200) } else { (workload.rounds.max(3), 3_000) };
     let round = Duration::from_millis(round);
     let database = PostgresDatabase::fresh().await?;
     let url = database.url().to_owned();

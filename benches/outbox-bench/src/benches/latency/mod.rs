@@ -30,8 +30,8 @@ const RATE: u32 = 500;
 
 /// All scenarios whose broker's name contains `only`.
 pub(crate) async fn run(workload: &Workload, only: &str, report: &mut Report) -> Result<()> {
-    let quick = workload.rounds <= 2;
-    let length = Duration::from_secs(if quick { 2 } else { 20 });
+    let quick = workload.is_quick();
+    let length = Duration::from_secs(if quick { 1 } else { 20 });
     for scenario in scenarios(quick).iter().filter(|scenario| scenario.broker.contains(only)) {
         progress(format_args!("{NAME}: {scenario}"));
         let ours = scenario.measure(length).await.with_context(|| scenario.to_string())?;
