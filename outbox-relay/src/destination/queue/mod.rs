@@ -42,7 +42,7 @@ pub(crate) struct Queue {
     per_shard: [usize; 64],
     bytes: usize,
     /// Looked into half a dozen times for each message, and iterated only where the order of keys does not matter. Seeded
-    /// at random, so that nobody can choose keys that collide.
+    /// at random, so that keys that collide can't be chosen from afar.
     keys: HashMap<OrderingKey, Key, RandomState>,
     /// Keys that can send, in turn.
     sendable: VecDeque<OrderingKey>,
