@@ -107,7 +107,7 @@ fn lasts(fault: Fault, random: &mut fastrand::Rng) -> Duration {
         | Fault::RelayBrokerHalf
         | Fault::ConsumerBrokerHole
         | Fault::BrokerFreeze => random.u64(300..4_000),
-        // Shorter than all tries of a message together: it is not to be given up.
+        // Much shorter than all tries of a message together: it is not to be given up.
         Fault::BrokerRefuse => random.u64(200..700),
         Fault::ProducerStop | Fault::ConsumerStop => random.u64(200..3_000),
         // How long it is away.

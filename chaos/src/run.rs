@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::nemesis::{Done, torment};
 use crate::plan::Plan;
 use crate::results::{Record, RelayFigures};
-use crate::world::{Programs, Servers, World};
+use crate::world::{Actor, Programs, Servers, World};
 
 /// How long everything may take to be delivered, and to have its effects, once there is peace.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
@@ -108,9 +108,7 @@ async fn peace(world: &World, plan: &Plan, mut done: Done) -> Result<(History, D
     if let Some(pause) = plan.transport.consumers_anew_after() {
         sleep(pause).await;
         let _busy = world.consumer.busy.lock().await;
-        if let Err(error) = world.consumer.stop(END_LIMIT).await {
-            done.mishaps.push(format!("{error:#}"));
-        }
+        end(&world.consumer, &mut done).await;
         world.consumer.start()?;
         world.log.add("the consumer is started anew");
     }
@@ -127,11 +125,7 @@ async fn peace(world: &World, plan: &Plan, mut done: Done) -> Result<(History, D
         .log
         .add(format!("all effects are there, or the time for that is over, after {:.1?}", begun.elapsed()));
     for actor in world.relays.iter().chain([&world.consumer]) {
-        match actor.stop(END_LIMIT).await {
-            Ok(status) if status.success() => {}
-            Ok(status) => done.mishaps.push(format!("{} ended with {status}", actor.name)),
-            Err(error) => done.mishaps.push(format!("{error:#}")),
-        }
+        end(actor, &mut done).await;
     }
     // A consumer that dies with a message in its hands is a fault, too.
     let deaths = world.consumer.aborted.load(Ordering::SeqCst);
@@ -140,6 +134,15 @@ async fn peace(world: &World, plan: &Plan, mut done: Done) -> Result<(History, D
     }
     let history = read(world, plan, &done).await?;
     Ok((history, done, drained))
+}
+
+/// Tells a process to end, and notes if it does not do so as it should.
+async fn end(actor: &Actor, done: &mut Done) {
+    match actor.stop(END_LIMIT).await {
+        Ok(status) if status.success() => {}
+        Ok(status) => done.mishaps.push(format!("{} ended with {status}", actor.name)),
+        Err(error) => done.mishaps.push(format!("{error:#}")),
+    }
 }
 
 async fn read(world: &World, plan: &Plan, done: &Done) -> Result<History> {

@@ -148,7 +148,8 @@ fn relay(
         ("WINDOW_ROWS", window.as_str()),
         ("BATCH_SIZE", "64"),
         ("RETRY_SCHEDULE", "200ms,500ms,1s,2s"),
-        ("RETRY_MAX_ATTEMPTS", "5"),
+        // What a broker refuses for a moment, again and again, is not to be given up.
+        ("RETRY_MAX_ATTEMPTS", "8"),
         ("BREAKER_LONGEST", "1s"),
         ("POLL_CALM", "200ms"),
         ("POLL_IDLE", "1s"),
