@@ -13,6 +13,8 @@ use crate::check::history::Received;
 const STREAM: &str = "CHAOS";
 const DEAD: &str = "CHAOS_DEAD";
 const SUBJECTS: &str = "chaos.>";
+/// Bytes of a message that the stream takes.
+const SIZE: i32 = 6_000;
 
 pub(super) struct Nats {
     server: Server,
@@ -72,7 +74,7 @@ impl Broker for Nats {
     async fn prepare(&self) -> Result<()> {
         let jetstream = self.jetstream().await?;
         for (name, subjects, size) in
-            [(STREAM, SUBJECTS.to_owned(), 6_000), (DEAD, format!("{CONSUMER}.dead"), -1)]
+            [(STREAM, SUBJECTS.to_owned(), SIZE), (DEAD, format!("{CONSUMER}.dead"), -1)]
         {
             jetstream.create_stream(config(name, subjects, size)).await?;
         }
@@ -82,7 +84,7 @@ impl Broker for Nats {
     /// Without its subjects the stream takes nothing, and what it has stays.
     async fn refuse(&self, refuses: bool) -> Result<()> {
         let subjects = if refuses { "chaos-refuses" } else { SUBJECTS };
-        self.jetstream().await?.update_stream(config(STREAM, subjects.to_owned(), 6_000)).await?;
+        self.jetstream().await?.update_stream(config(STREAM, subjects.to_owned(), SIZE)).await?;
         Ok(())
     }
 
