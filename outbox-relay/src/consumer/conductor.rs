@@ -35,8 +35,10 @@ pub(super) struct Conductor<H> {
     /// Items of lanes that may wait for a time.
     most_blocked: usize,
     tries: JoinSet<Tried>,
-    /// The messages that are being tried, once for each try.
+    /// The messages that are being tried.
     trying: Vec<MessageId>,
+    /// What has come again while it is being tried.
+    copies: Vec<Item>,
     /// What is to be tried with nothing else under way. Its lanes stand still.
     for_alone: VecDeque<Item>,
     /// One of these is running.
@@ -70,6 +72,7 @@ impl<H: MessageHandler> Conductor<H> {
             most_blocked: (prefetch / 2).max(1),
             tries: JoinSet::new(),
             trying: Vec::new(),
+            copies: Vec::new(),
             for_alone: VecDeque::new(),
             alone: false,
             settling: JoinSet::new(),
@@ -89,7 +92,8 @@ impl<H: MessageHandler> Conductor<H> {
                 Command::Run => self.begin_tries(),
             }
             self.shared.counters.running.set(self.tries.len());
-            self.shared.counters.waiting.set(self.lanes.waiting() + self.for_alone.len());
+            let waiting = self.lanes.waiting() + self.copies.len() + self.for_alone.len();
+            self.shared.counters.waiting.set(waiting);
             let (due, running) = (self.lanes.next_due(), command == Command::Run);
             let tick = async {
                 match &mut keep_alive {
@@ -116,28 +120,35 @@ impl<H: MessageHandler> Conductor<H> {
     }
 
     fn begin_tries(&mut self) {
-        if !self.for_alone.is_empty() || self.alone {
-            if self.tries.is_empty()
-                && let Some(item) = self.for_alone.pop_front()
-            {
-                self.shared.counters.alone.add(1);
-                self.alone = true;
-                self.begin(item);
-            }
-            return;
-        }
-        while self.tries.len() < self.shared.config.concurrency
+        while !self.alone
+            && self.for_alone.is_empty()
+            && self.tries.len() < self.shared.config.concurrency
             && let Some(item) = self.lanes.pop()
         {
+            if item.care == Care::Alone {
+                // Its try could not be counted before, and so was none.
+                self.for_alone.push_back(item);
+            } else {
+                self.begin(item);
+            }
+        }
+        if self.tries.is_empty()
+            && let Some(item) = self.for_alone.pop_front()
+        {
+            self.shared.counters.alone.add(1);
+            self.alone = true;
             self.begin(item);
         }
     }
 
     fn begin(&mut self, mut item: Item) {
         let (id, key, source) = (*item.message.id(), self.key(&item.message), item.source.clone());
-        if item.care == Care::Count && self.trying.contains(&id) {
-            // A connection that was lost brings back what is still being tried, and has taken nothing down.
+        if self.trying.contains(&id) {
+            // A connection that was lost brings back what is still being tried, and has taken nothing down. It has its turn
+            // after that try: two at a time would count for each other, and use up each other's tries.
             item.care = Care::None;
+            self.copies.push(item);
+            return;
         }
         self.trying.push(id);
         let shared = Arc::clone(&self.shared);
@@ -245,6 +256,9 @@ impl<H: MessageHandler> Conductor<H> {
         if let Some(place) = self.trying.iter().position(|trying| *trying == id) {
             self.trying.swap_remove(place);
         }
+        for copy in self.copies.extract_if(.., |copy| *copy.message.id() == id) {
+            self.lanes.push(None, copy);
+        }
         self.alone = false;
         match (ended, key) {
             (Ended::Settled { first }, key) => {
@@ -290,7 +304,7 @@ impl<H: MessageHandler> Conductor<H> {
 
     /// Tells the broker that what waits is still wanted.
     async fn keep_alive(&mut self) {
-        let waiting = self.lanes.iter_mut().chain(&mut self.for_alone);
+        let waiting = self.lanes.iter_mut().chain(&mut self.copies).chain(&mut self.for_alone);
         let extended = join_all(waiting.map(|item| item.receipt.extend()));
         // Who is not told in time gives the message to somebody else, and the inbox knows what to do.
         let _ = timeout(EXTEND_LIMIT, extended).await;

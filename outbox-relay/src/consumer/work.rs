@@ -1,5 +1,4 @@
 use std::any::Any;
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,9 +190,11 @@ impl<H: MessageHandler> Shared<H> {
 
     async fn retract(&self, item: &mut Item) {
         item.tries = item.tries.saturating_sub(1);
-        if let Some(inbox) = &self.inbox
-            && let Err(error) = inbox.retract_attempt(&self.name, item.message.id()).await
-        {
+        let Some(inbox) = &self.inbox else {
+            return;
+        };
+        let retracted = inbox.retract_attempt(&self.name, item.message.id());
+        if let Err(error) = self.keeping(&mut *item.receipt, retracted).await {
             tracing::warn!(consumer = %self.name, message = %item.message.id(), "a try too many is counted: {error}");
         }
     }
@@ -212,7 +213,8 @@ impl<H: MessageHandler> Shared<H> {
             return Ok(Counted::Tries);
         };
         item.counted = true;
-        match inbox.count_attempt(&self.name, item.message.id()).await? {
+        let counted = inbox.count_attempt(&self.name, item.message.id());
+        match self.keeping(&mut *item.receipt, counted).await? {
             Some(tries) => {
                 item.tries = tries;
                 Ok(Counted::Tries)
@@ -242,24 +244,8 @@ impl<H: MessageHandler> Shared<H> {
                 }
             }
         };
-        let handled = AssertUnwindSafe(handled).catch_unwind();
-        let alive = async {
-            match self.keep_alive {
-                Some(period) => loop {
-                    sleep(period).await;
-                    if let Err(error) = receipt.extend().await {
-                        // It may come again, to somebody else; the inbox knows what to do.
-                        tracing::debug!(consumer = %self.name, "the broker was not told about ongoing work: {error}");
-                    }
-                },
-                None => std::future::pending::<Infallible>().await,
-            }
-        };
         let started = Instant::now();
-        let result = tokio::select! {
-            result = handled => result,
-            never = alive => match never {},
-        };
+        let result = self.keeping(&mut **receipt, AssertUnwindSafe(handled).catch_unwind()).await;
         report::handled(&self.label, started.elapsed());
         result.unwrap_or_else(|panic| {
             self.counters.panicked.add(1);
@@ -267,11 +253,31 @@ impl<H: MessageHandler> Shared<H> {
         })
     }
 
-    async fn acknowledge(&self, item: Item) {
-        let id = *item.message.id();
+    /// Does some work, and tells the broker meanwhile that the delivery is still being worked on.
+    async fn keeping<T>(&self, receipt: &mut dyn Receipt, work: impl Future<Output = T>) -> T {
+        let Some(period) = self.keep_alive else {
+            return work.await;
+        };
+        let alive = async {
+            loop {
+                sleep(period).await;
+                if let Err(error) = receipt.extend().await {
+                    // It may come again, to somebody else; the inbox knows what to do.
+                    tracing::debug!(consumer = %self.name, "the broker was not told about ongoing work: {error}");
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = alive => match never {},
+        }
+    }
+
+    async fn acknowledge(&self, mut item: Item) {
         // Before the acknowledgement: who dies in between is told by the inbox that it was handled, and forgets then.
         if item.counted || item.tries > 0 {
-            self.forget(&id).await;
+            self.keeping(&mut *item.receipt, self.forget(item.message.id())).await;
         }
         self.settled(item.receipt.ack().await);
     }

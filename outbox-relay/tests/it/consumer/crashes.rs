@@ -1,5 +1,6 @@
 //! Processes that die while they handle a message. A consumer that is aborted stands for one: nothing of it goes on.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::harness::{World, until};
@@ -65,6 +66,26 @@ async fn also_where_the_broker_does_not_count() {
     a_culprit_is_given_up_alone(World::log()).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_tried_alone_is_alone_also_if_it_could_not_be_counted_at_once() {
+    let world = World::default();
+    drop(world.subscription());
+    world.publish(&["kills/x", "ok/y"]).await;
+    for begun in 1..=2 {
+        let dies = world.start_with(|config| config.concurrency = 1);
+        world.seen.until(|seen| seen.begun().len() == begun).await;
+        dies.abort();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // A count, which is taken back, and then the one of the try.
+    let counted = world.counts.writes.load(Ordering::Relaxed);
+    *world.counts.refused.lock().unwrap() = vec![counted + 3];
+    let next = world.start_with(|config| config.concurrency = 1);
+    world.seen.until(|seen| seen.begun().iter().filter(|payload| *payload == "kills/x").count() == 3).await;
+    assert_eq!(next.stats().alone, 2);
+    next.abort();
+}
+
 /// What an orderly end hands over is looked at with care, and that costs no more than a count.
 #[tokio::test(start_paused = true)]
 async fn what_is_handed_over_is_handled_at_once() {
@@ -77,7 +98,7 @@ async fn what_is_handed_over_is_handled_at_once() {
     first.abort();
     tokio::time::sleep(Duration::from_millis(1)).await;
     let next = world.start_with(|config| config.concurrency = 16);
-    let running = |seen: &super::harness::Seen| seen.most_running.load(std::sync::atomic::Ordering::Relaxed);
+    let running = |seen: &super::harness::Seen| seen.most_running.load(Ordering::Relaxed);
     world.seen.until(|seen| running(seen) == 16).await;
     world.seen.open();
     until(&next, |stats| stats.applied == 41).await;

@@ -1,7 +1,7 @@
 //! A broker in memory, a handler that does what the payload says, and a count of tries that survives the consumer.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -125,7 +125,11 @@ impl Drop for Running<'_> {
 pub(super) struct Counts {
     tries: Mutex<HashMap<MessageId, u32>>,
     pub(super) away: AtomicBool,
+    /// Seconds that a count takes.
+    pub(super) seconds: AtomicU64,
     pub(super) writes: AtomicUsize,
+    /// Writes with these numbers, from 1 on, find no database.
+    pub(super) refused: Mutex<Vec<usize>>,
     pub(super) purges: AtomicUsize,
 }
 
@@ -135,8 +139,8 @@ impl Counts {
     }
 
     fn there(&self) -> Result<(), StoreError> {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        if self.away.load(Ordering::Relaxed) {
+        let number = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.away.load(Ordering::Relaxed) || self.refused.lock().unwrap().contains(&number) {
             return Err(StoreError::new(StoreErrorKind::Unavailable, "count an attempt", "no database"));
         }
         Ok(())
@@ -146,6 +150,7 @@ impl Counts {
 #[async_trait]
 impl InboxAdmin for Counts {
     async fn count_attempt(&self, _: &ConsumerName, id: &MessageId) -> Result<Option<u32>, StoreError> {
+        tokio::time::sleep(Duration::from_secs(self.seconds.load(Ordering::Relaxed))).await;
         self.there()?;
         let mut tries = self.tries.lock().unwrap();
         let count = tries.entry(*id).or_default();
@@ -204,6 +209,14 @@ impl World {
 
     pub(super) fn start_with(&self, change: impl FnOnce(&mut ConsumerConfig)) -> ConsumerHandle {
         self.consumer().configure(change).start().unwrap()
+    }
+
+    /// Publishes a message as often as said.
+    pub(super) async fn publish_copies(&self, payload: &str, times: usize) {
+        let message = OutboxMessage::bytes(TOPIC, payload.to_owned()).unwrap().build().unwrap();
+        for published in self.transport.publish(&vec![message; times]).await {
+            published.unwrap();
+        }
     }
 
     /// Publishes these payloads, with the key that stands behind an `@`.
