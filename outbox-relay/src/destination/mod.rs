@@ -12,6 +12,7 @@ mod finish;
 mod handover;
 mod key;
 mod late;
+mod low_mark;
 mod owned;
 mod pauses;
 mod queue;

@@ -3,6 +3,7 @@ use std::time::Duration;
 use outbox_core::{DuePosition, LateCommitMark, RowId, Seq};
 use tokio::time::Instant;
 
+use super::low_mark::{LowMark, Next};
 use super::queue::Queue;
 
 /// Where the next read begins, and when the reads that look back are due.
@@ -12,10 +13,7 @@ use super::queue::Queue;
 ///   had been read. It compares numbers with what is in memory; if one is missing, the cursor goes back to it.
 /// * **Each read with keys is followed by such a look**, before anything of it is taken: whoever committed the message
 ///   that was read may have committed an earlier one of its key, below the cursor, since the last look.
-/// * The **low mark** moves once no transaction is left that could commit below it and one more sweep has run; and
-///   along numbers that were all read, one after the other, because none of those can come late. Below it there is
-///   nothing to look back for. The first mark is taken before anything is read, and in a backlog the next one as soon as
-///   it is cheap: otherwise each read would be followed by a look at all that was read and deleted in between.
+/// * Below the [low mark](LowMark) there is nothing to look back for.
 /// * The **backstop** looks at the whole table, a page at a time, whatever is believed about it: restored dumps, reset
 ///   sequences, prepared transactions.
 #[derive(Debug)]
@@ -28,13 +26,7 @@ pub(crate) struct Reader {
     rewound: bool,
     /// Whether the last look forward found the end.
     at_end: bool,
-    low: Seq,
-    mark: Option<Mark>,
-    /// Whether a mark is wanted at once, from this time on: at the start, and in a backlog.
-    wants_mark: bool,
-    wants_mark_at: Instant,
-    /// When the read that is under way began.
-    began: Instant,
+    low: LowMark,
     sweep: Option<Sweep>,
     sweep_at: Instant,
     backstop: Option<Seq>,
@@ -54,12 +46,6 @@ pub(crate) struct ReaderConfig {
     pub(crate) page: usize,
     /// How often operators' requests are looked for.
     pub(crate) requests_interval: Duration,
-}
-
-#[derive(Debug)]
-struct Mark {
-    mark: LateCommitMark,
-    over: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -100,8 +86,6 @@ pub(crate) enum Look {
 
 /// A sweep may take a twentieth of the time; beyond that it runs less often, up to this.
 const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// The marks of a backlog may take a twentieth of the time, too: a pause after each that is so many times as long.
-const PAUSES_PER_MARK: u32 = 20;
 /// A page of the backstop per second: 5,000 rows a second cost next to nothing.
 const BACKSTOP_PAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The time of the next due row is known from the rows this relay deferred; this is for those it did not.
@@ -114,11 +98,7 @@ impl Reader {
             furthest: 0,
             rewound: false,
             at_end: false,
-            low: 0,
-            mark: None,
-            wants_mark: config.late_commits,
-            wants_mark_at: now,
-            began: now,
+            low: LowMark::new(config.late_commits, now),
             sweep: None,
             sweep_at: now + config.sweep_interval,
             backstop: None,
@@ -191,28 +171,22 @@ impl Reader {
         if outbox_core::sabotage::is("no-sweep") {
             return None;
         }
-        if self.wants_mark && self.mark.is_none() && self.wants_mark_at <= now {
+        if self.low.is_next_wanted(now) {
             return Some(Look::Mark);
         }
-        // Nothing can be late below the low mark, and nothing above the cursor is late.
-        if !self.config.late_commits || self.low >= self.cursor || self.sweep_at > now {
+        if self.low.below(self.cursor).is_none() || self.sweep_at > now {
             return None;
         }
-        match &mut self.mark {
-            None => Some(Look::Mark),
-            Some(Mark { over: false, mark }) if !mark.holders.is_empty() => {
-                Some(Look::MarkOver { mark: mark.clone() })
-            }
-            Some(mark) => {
-                mark.over = true;
-                Some(self.start_sweep(now))
-            }
-        }
+        Some(match self.low.next() {
+            Next::Unknown => Look::Mark,
+            Next::Waits(mark) => Look::MarkOver { mark: mark.clone() },
+            Next::Passed => self.start_sweep(now),
+        })
     }
 
     fn start_sweep(&mut self, now: Instant) -> Look {
-        let last_for_mark = self.mark.as_ref().is_some_and(|mark| mark.over);
-        let (after, upto) = (self.low, self.cursor);
+        let last_for_mark = matches!(self.low.next(), Next::Passed);
+        let (after, upto) = (self.low.seq(), self.cursor);
         self.sweep = Some(Sweep { after, upto, started: now, last_for_mark });
         Look::Sweep { after, upto }
     }
@@ -223,8 +197,7 @@ impl Reader {
         if outbox_core::sabotage::is("no-sweep") {
             return Look::Fresh { after: self.cursor, low: None };
         }
-        let may_be_late = self.config.late_commits && self.low < self.cursor;
-        Look::Fresh { after: self.cursor, low: may_be_late.then_some(self.low) }
+        Look::Fresh { after: self.cursor, low: self.low.below(self.cursor) }
     }
 
     /// How many of these rows, which were not known before, a later one had been read before.
@@ -239,7 +212,7 @@ impl Reader {
 
     /// When something is due that is not due now.
     pub(crate) fn next_time(&self, room_for_due: usize) -> Instant {
-        let sweeping = self.config.late_commits && self.low < self.cursor;
+        let sweeping = self.low.below(self.cursor).is_some();
         [
             Some(self.due_check_at),
             Some(self.requests_at),
@@ -257,20 +230,13 @@ impl Reader {
     /// A read begins; from here on a rewind means it.
     pub(crate) fn begins(&mut self, now: Instant) {
         self.rewound = false;
-        self.began = now;
+        self.low.begins(now);
     }
 
-    /// These rows were read forward from a place below which nothing can be late.
+    /// These rows were read forward from here, and nothing below them was looked at.
     pub(crate) fn saw(&mut self, after: Seq, seqs: impl Iterator<Item = Seq>) {
-        if self.rewound || self.low < after {
-            return;
-        }
-        for seq in seqs {
-            if seq == self.low + 1 {
-                self.low = seq;
-            } else if seq > self.low {
-                break;
-            }
+        if !self.rewound {
+            self.low.saw(after, seqs);
         }
     }
 
@@ -283,20 +249,19 @@ impl Reader {
             self.furthest = self.furthest.max(last);
         }
         self.at_end = !more;
-        self.wants_mark |= self.config.late_commits && more && self.low < self.cursor;
+        if more && self.low.below(self.cursor).is_some() {
+            self.low.wants_next();
+        }
     }
 
     pub(crate) fn marked(&mut self, mark: LateCommitMark, now: Instant) {
-        self.wants_mark = false;
-        self.wants_mark_at = now + now.saturating_duration_since(self.began) * PAUSES_PER_MARK;
-        let over = mark.holders.is_empty();
-        self.mark = Some(Mark { mark, over });
+        self.low.found_next(mark, now);
         self.start_sweep(now);
     }
 
     pub(crate) fn mark_is_over(&mut self, over: bool, now: Instant) {
-        if let Some(mark) = &mut self.mark {
-            mark.over = over;
+        if over {
+            self.low.next_is_passed();
         }
         self.start_sweep(now);
     }
@@ -334,10 +299,8 @@ impl Reader {
             return found;
         }
         let took = now.saturating_duration_since(sweep.started);
-        if sweep.last_for_mark
-            && let Some(Mark { mark, .. }) = self.mark.take()
-        {
-            self.low = self.low.max(mark.seq);
+        if sweep.last_for_mark {
+            self.low.moves_to_next();
         }
         self.sweep = None;
         self.sweep_at = now + (took * 20).clamp(self.config.sweep_interval, LONGEST_SWEEP_INTERVAL);
