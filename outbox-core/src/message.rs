@@ -109,7 +109,7 @@ impl OutboxMessage {
     /// The first [`MessageError`] found.
     pub fn check(&self, limits: &Limits) -> Result<(), MessageError> {
         let parts = &self.parts;
-        Topic::new(parts.topic.as_str())?;
+        Topic::check(parts.topic.as_str())?;
         if let Some(key) = &parts.ordering_key {
             check_text("ordering_key", key.as_str(), Limits::ORDERING_KEY)?;
         }

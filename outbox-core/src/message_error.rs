@@ -116,10 +116,12 @@ pub(crate) fn check_value(
     if text.len() > limit {
         return Err(MessageError::TooLong { field: field(), actual: text.len(), limit });
     }
-    if let Some((position, found)) = text.char_indices().find(|(_, c)| matches!(c, '\r' | '\n' | '\0')) {
+    // Byte by byte: no other character has one of these in it, and each message is looked at once more when it is sent.
+    let bytes = text.as_bytes();
+    if let Some(position) = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
         return Err(MessageError::IllegalCharacter {
             field: field(),
-            found,
+            found: char::from(bytes[position]),
             position,
             allowed: "anything but CR, LF and NUL",
         });

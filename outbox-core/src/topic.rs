@@ -21,6 +21,12 @@ impl Topic {
     /// [`MessageError`] of field `topic`, if it is empty, too long, or has a character that is not allowed.
     pub fn new(name: impl AsRef<str>) -> Result<Self, MessageError> {
         let name = name.as_ref();
+        Self::check(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// Whether [`Topic::new`] takes it.
+    pub(crate) fn check(name: &str) -> Result<(), MessageError> {
         if name.is_empty() {
             return Err(MessageError::Empty { field: "topic".into() });
         }
@@ -50,7 +56,7 @@ impl Topic {
                 allowed: "a dot only between two other characters",
             });
         }
-        Ok(Self(name.into()))
+        Ok(())
     }
 
     /// A topic that was read from a table. It is not checked: a stored row must be delivered or set aside, and for both

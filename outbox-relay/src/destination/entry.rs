@@ -31,7 +31,7 @@ pub(crate) struct Entry {
 
 /// Messages on their way to the transport. The messages stand together, so that the transport gets them as one slice
 /// without a copy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) metas: Vec<Meta>,
     pub(crate) messages: Vec<OutboxMessage>,
@@ -40,6 +40,11 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// With room for so many.
+    pub(crate) fn for_messages(messages: usize) -> Self {
+        Self { metas: Vec::with_capacity(messages), messages: Vec::with_capacity(messages), openings: 0 }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.metas.len()
     }

@@ -16,6 +16,7 @@ impl Queue {
     pub(crate) fn complete(&mut self, batch: Batch, results: Results, now: Instant) -> Verdict {
         let mut verdict = Verdict { tally: BatchTally::of(batch.len()), ..Verdict::default() };
         self.in_flight = self.in_flight.saturating_sub(batch.len());
+        self.settlements.reserve(batch.len());
         let mut results = results.into_iter();
         let mut failed_keys: HashSet<OrderingKey> = HashSet::new();
         let mut failed = Vec::new();

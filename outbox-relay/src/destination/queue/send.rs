@@ -12,7 +12,7 @@ impl Queue {
     /// The next messages to send, at most `most`. With order, a key has one message under way, or one run of them
     /// where the transport promises pipelined order.
     pub(crate) fn next_batch(&mut self, most: usize) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch::for_messages(most.min(self.sendable.len() + self.unkeyed.len()));
         // Keyed and unkeyed messages share the batch, so that neither starves the other.
         let share = if self.unkeyed.is_empty() { most } else { most.div_ceil(2) };
         // Each key gets one turn per call: those that are listed again while this runs wait for the next batch.
