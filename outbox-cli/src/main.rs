@@ -30,6 +30,11 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Args, Command};
 use crate::output::Output;
 
+/// A message is freed by another thread than the one that has read it. That is what the allocator of glibc is slowest at, and
+/// the bench `end-to-end` says by how much.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     log_to_stderr();

@@ -36,6 +36,10 @@ use progress::progress;
 use report::Report;
 use workload::Workload;
 
+/// That of the command `outbox`, for both sides.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Measures the outbox; run by `cargo xtask bench`")]
 struct Cli {
