@@ -39,6 +39,7 @@ pub(crate) struct Order {
     pub(crate) store: Option<StoreKind>,
     pub(crate) transport: Option<BrokerKind>,
     pub(crate) faults: Vec<Fault>,
+    pub(crate) relays: usize,
     pub(crate) seconds: u64,
     pub(crate) sabotage: Option<String>,
 }
@@ -107,6 +108,7 @@ impl Campaign {
                 store,
                 transport,
                 faults: order.faults.clone(),
+                relays: order.relays,
                 seconds: order.seconds,
                 sabotage: order.sabotage.clone(),
             };

@@ -59,6 +59,9 @@ struct Options {
     /// Only these faults; can be given several times. `--fault help` names them.
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
+    /// How many relays there are.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+    relays: u8,
     /// How long there is work and trouble.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
@@ -132,6 +135,7 @@ impl Options {
             store: self.store,
             transport: self.transport,
             faults: self.faults.clone(),
+            relays: usize::from(self.relays),
             seconds: if self.smoke { self.seconds.min(12) } else { self.seconds },
             sabotage: None,
         }

@@ -10,7 +10,7 @@ use outbox_conformance::transport_suite::BrokerProcess as _;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::Fault;
-use crate::plan::{Injection, Plan, RELAYS};
+use crate::plan::{Injection, Plan};
 use crate::world::{Actor, WINDOW, World};
 
 /// How long a process may take to end that was told to.
@@ -60,7 +60,7 @@ async fn inject(world: &World, injection: &Injection, done: &Mutex<Done>) -> Res
     let links = &world.links;
     let to_broker = |link| {
         // What is done to the one way is done to everybody.
-        let windows = if links.is_shared { RELAYS } else { fault.windows() };
+        let windows = if links.is_shared { world.relays.len() } else { fault.windows() };
         (link, windows)
     };
     let actor = match fault {

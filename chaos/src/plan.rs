@@ -8,7 +8,7 @@ use crate::brokers::BrokerKind;
 use crate::fault::Fault;
 use crate::stores::StoreKind;
 
-/// How many relays there are.
+/// How many relays there are at most.
 pub(crate) const RELAYS: usize = 2;
 /// How long a lease lasts. Faults that are to outlast one last longer.
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
@@ -19,6 +19,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) store: StoreKind,
     pub(crate) transport: BrokerKind,
+    pub(crate) relays: usize,
     /// How long there is work and trouble.
     pub(crate) seconds: u64,
     pub(crate) injections: Vec<Injection>,
@@ -47,6 +48,7 @@ pub(crate) struct Choices {
     pub(crate) transport: BrokerKind,
     /// The faults to choose from; none: all that are possible.
     pub(crate) faults: Vec<Fault>,
+    pub(crate) relays: usize,
     pub(crate) seconds: u64,
     pub(crate) sabotage: Option<String>,
 }
@@ -54,7 +56,7 @@ pub(crate) struct Choices {
 impl Plan {
     pub(crate) fn new(seed: u64, choices: &Choices) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let &Choices { store, transport, seconds, .. } = choices;
+        let &Choices { store, transport, relays, seconds, .. } = choices;
         let faults = possible(choices);
         let mut injections = Vec::new();
         // The first one meets processes that work.
@@ -65,13 +67,13 @@ impl Plan {
             injections.push(Injection {
                 at,
                 fault,
-                relay: random.usize(..RELAYS),
+                relay: random.usize(..relays),
                 lasts: lasts(fault, &mut random),
                 bytes: random.u16(..2_000),
             });
             at += Duration::from_millis(random.u64(300..1_700));
         }
-        Self { seed, store, transport, seconds, injections, sabotage: choices.sabotage.clone() }
+        Self { seed, store, transport, relays, seconds, injections, sabotage: choices.sabotage.clone() }
     }
 }
 
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
 
     fn choices(store: StoreKind, transport: BrokerKind) -> Choices {
-        Choices { store, transport, faults: Vec::new(), seconds: 20, sabotage: None }
+        Choices { store, transport, faults: Vec::new(), relays: RELAYS, seconds: 20, sabotage: None }
     }
 
     #[test]

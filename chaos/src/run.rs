@@ -155,6 +155,7 @@ async fn read(world: &World, plan: &Plan, done: &Done) -> Result<History> {
         effects: records.effects,
         given_up: world.broker.dead_letters().await.context("reading the dead letters of the consumers")?,
         stolen: world.store.stolen().await?.unwrap_or(0),
+        held_up: world.store.held_up().await?,
         waiting,
         duplicates_allowed: done.duplicates_allowed,
         mishaps: done.mishaps.clone(),

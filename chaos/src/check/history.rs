@@ -54,6 +54,8 @@ pub(crate) struct History {
     pub(crate) given_up: usize,
     /// Rows that were taken out of the outbox by a relay that did not own them.
     pub(crate) stolen: i64,
+    /// What is known of producers that waited for a lock of a relay.
+    pub(crate) held_up: Option<String>,
     /// Messages that still wait in the outbox.
     pub(crate) waiting: i64,
     /// Why transactions of producers failed to whom nothing was done.

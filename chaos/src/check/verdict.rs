@@ -26,7 +26,7 @@ pub(crate) enum Invariant {
     I8Fence,
     /// Topic, key, header and payload are those that were committed.
     I9Intact,
-    /// No transaction of a producer fails because of the relays.
+    /// No transaction of a producer fails because of the relays, or waits for one.
     I10Undisturbed,
 }
 
@@ -203,6 +203,9 @@ impl Verdict {
             );
             self.add(Invariant::I10Undisturbed, None, text);
         }
+        if let Some(text) = &history.held_up {
+            self.add(Invariant::I10Undisturbed, None, text.clone());
+        }
         if history.stolen > 0 {
             let text =
                 format!("relays took {} rows out of the outbox that were another relay's", history.stolen);
@@ -324,6 +327,8 @@ mod tests {
         assert_eq!(broken(|history| history.stolen = 1), [Invariant::I8Fence]);
         let fail = |history: &mut History| history.failures.push("lock wait".to_owned());
         assert_eq!(broken(fail), [Invariant::I10Undisturbed]);
+        let hold_up = |history: &mut History| history.held_up = Some("relay0 held up".to_owned());
+        assert_eq!(broken(hold_up), [Invariant::I10Undisturbed]);
     }
 
     #[test]

@@ -128,6 +128,11 @@ pub(crate) trait Store: Send + Sync {
         Ok(None)
     }
 
+    /// What is known of producers that waited for a lock of a relay; `None` if there were none, or nobody watches.
+    async fn held_up(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// What its server logged, for a counter-example.
     fn log(&self) -> Option<PathBuf> {
         None

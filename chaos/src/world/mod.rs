@@ -18,7 +18,7 @@ pub(crate) use links::Links;
 use crate::actors::{ConsumerSettings, ProducerSettings, ROLE, Role};
 use crate::brokers::Broker;
 use crate::log::Log;
-use crate::plan::{LEASE, Plan, RELAYS};
+use crate::plan::{LEASE, Plan};
 use crate::stores::{Client, Store};
 
 /// Rows that a relay has in memory at most: what it may publish again after a fault.
@@ -65,7 +65,7 @@ impl World {
         let Servers { store, broker, links } = servers;
         store.reset().await.context("a fresh database")?;
         broker.prepare().await.context("a fresh broker")?;
-        let relays = (0..RELAYS)
+        let relays = (0..plan.relays)
             .map(|number| {
                 let name = format!("relay{number}");
                 let url = store.url(Client::Relay(number), links.relay_database[number].port());
