@@ -13,7 +13,7 @@ use super::harness::{World, until};
 async fn copies_of_a_message_are_tried_one_after_the_other() {
     let world = World::default();
     let consumer = world.start();
-    world.publish_copies("waits/once", 3).await;
+    world.publish_copies("waits/once", &[None; 3]).await;
     until(&consumer, |stats| stats.received == 3 && stats.waiting == 2).await;
     world.publish(&["ok/another"]).await;
     until(&consumer, |stats| stats.applied == 1).await;
@@ -23,6 +23,20 @@ async fn copies_of_a_message_are_tried_one_after_the_other() {
     assert_eq!(world.seen.most_running.load(Ordering::Relaxed), 2, "another message does not wait for it");
     let stats = consumer.shutdown().await.unwrap();
     assert_eq!((stats.applied, stats.waiting), (2, 0));
+}
+
+/// Two messages with one id are a mistake of whoever made them, and nobody else suffers from it.
+#[tokio::test(start_paused = true)]
+async fn the_key_of_a_copy_goes_on_after_it() {
+    let world = World::default();
+    let consumer = world.start();
+    world.publish_copies("waits/once", &[Some("a"), Some("b")]).await;
+    world.publish(&["ok/a2@a", "ok/b2@b"]).await;
+    until(&consumer, |stats| stats.received == 4).await;
+    world.seen.open();
+    let all = until(&consumer, |stats| stats.applied == 3 && stats.duplicates == 1);
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("a key stands still");
+    consumer.shutdown().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -211,10 +211,15 @@ impl World {
         self.consumer().configure(change).start().unwrap()
     }
 
-    /// Publishes a message as often as said.
-    pub(super) async fn publish_copies(&self, payload: &str, times: usize) {
-        let message = OutboxMessage::bytes(TOPIC, payload.to_owned()).unwrap().build().unwrap();
-        for published in self.transport.publish(&vec![message; times]).await {
+    /// Publishes messages with the same id, which have these keys.
+    pub(super) async fn publish_copies(&self, payload: &str, keys: &[Option<&str>]) {
+        let id = MessageId::new();
+        let copy = |key: &Option<&str>| {
+            let message = OutboxMessage::bytes(TOPIC, payload.to_owned()).unwrap().id(id);
+            key.iter().fold(message, |message, key| message.ordering_key(key)).build().unwrap()
+        };
+        let messages: Vec<OutboxMessage> = keys.iter().map(copy).collect();
+        for published in self.transport.publish(&messages).await {
             published.unwrap();
         }
     }
