@@ -134,9 +134,10 @@ impl Lane {
 
     async fn send(&self, record: &Record) -> Result<PublisherConfirm> {
         let id = record.id.to_string();
+        let time = record.time(self.carried);
         let mut headers = FieldTable::default();
         if self.carried == Carried::CloudEvents {
-            for (name, value) in record.headers(self.carried, &EnvelopeNames::AMQP, &id) {
+            for (name, value) in record.headers(self.carried, &EnvelopeNames::AMQP, &id, &time) {
                 headers.insert(name.into(), AMQPValue::LongString(value.into()));
             }
             headers.insert(KEY_HEADER.into(), AMQPValue::LongString(record.key.as_str().into()));

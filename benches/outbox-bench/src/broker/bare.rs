@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Result;
 use async_trait::async_trait;
@@ -39,6 +40,7 @@ pub(crate) struct Record {
     pub(super) key: String,
     kind: String,
     content_type: String,
+    created_at: SystemTime,
     pub(super) payload: Bytes,
 }
 
@@ -57,6 +59,7 @@ impl Page {
             key: row.ordering_key.unwrap_or_default(),
             kind: row.event_type.unwrap_or_default(),
             content_type: row.content_type,
+            created_at: row.created_at.of_postgres(),
             payload: row.payload.into(),
         });
         Some(Self { range, records: records.collect() })
@@ -68,6 +71,7 @@ impl Page {
             key: message.ordering_key().map_or("", |key| key.as_str()).to_owned(),
             kind: message.event_type().to_owned(),
             content_type: message.content_type().to_owned(),
+            created_at: message.created_at().unwrap_or_else(SystemTime::now),
             payload: message.payload().clone(),
         });
         Self { range: (0, 0), records: records.collect() }
@@ -80,12 +84,21 @@ impl Page {
 }
 
 impl Record {
-    /// The headers, as one would write them by hand.
+    /// When it was written, as CloudEvents want it; nothing where it is not carried.
+    pub(super) fn time(&self, carried: Carried) -> String {
+        match carried {
+            Carried::Id => String::new(),
+            Carried::CloudEvents => humantime::format_rfc3339_nanos(self.created_at).to_string(),
+        }
+    }
+
+    /// The headers, as one would write them by hand: those that our transports send.
     pub(super) fn headers<'r>(
         &'r self,
         carried: Carried,
         names: &EnvelopeNames,
         id: &'r str,
+        time: &'r str,
     ) -> impl Iterator<Item = (&'static str, &'r str)> + use<'r> {
         let all = [
             (names.id, id),
@@ -94,6 +107,7 @@ impl Record {
             (names.kind, self.kind.as_str()),
             (names.content_type, self.content_type.as_str()),
             (SCHEMA_VERSION_HEADER, "1"),
+            (names.time, time),
         ];
         let count = if carried == Carried::Id { 1 } else { all.len() };
         all.into_iter().take(count)

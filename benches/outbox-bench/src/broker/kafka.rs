@@ -102,8 +102,9 @@ impl Client {
     /// Hands a message to the producer.
     async fn send(&mut self, record: &Record, awaited: &Arc<Awaited>) -> Result<()> {
         let id = record.id.to_string();
+        let time = record.time(self.carried);
         let mut headers = OwnedHeaders::new_with_capacity(8);
-        for (key, value) in record.headers(self.carried, &EnvelopeNames::UNDERSCORE, &id) {
+        for (key, value) in record.headers(self.carried, &EnvelopeNames::UNDERSCORE, &id, &time) {
             headers = headers.insert(Header { key, value: Some(value) });
         }
         let mut record = BaseRecord::with_opaque_to(&self.topic, Arc::clone(awaited))

@@ -68,9 +68,10 @@ struct Client {
 impl Client {
     async fn send(&self, record: Record) -> Result<PublishAckFuture> {
         let id = record.id.to_string();
+        let time = record.time(self.carried);
         let mut headers = HeaderMap::new();
         if self.carried == Carried::CloudEvents {
-            for (name, value) in record.headers(self.carried, &EnvelopeNames::HYPHEN, &id) {
+            for (name, value) in record.headers(self.carried, &EnvelopeNames::HYPHEN, &id, &time) {
                 headers.insert(name, value);
             }
             headers.insert(KEY_HEADER, record.key.as_str());

@@ -67,8 +67,9 @@ impl Client {
             let mut pipeline = redis::pipe();
             for record in &records {
                 let id = record.id.to_string();
+                let time = record.time(carried);
                 pipeline.cmd("XADD").arg(&topic).arg("*").arg(KEY_HEADER).arg(&record.key);
-                for (name, value) in record.headers(carried, &EnvelopeNames::HYPHEN, &id) {
+                for (name, value) in record.headers(carried, &EnvelopeNames::HYPHEN, &id, &time) {
                     pipeline.arg(name).arg(value);
                 }
                 pipeline.arg("payload").arg(&record.payload[..]);

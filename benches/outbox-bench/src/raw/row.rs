@@ -1,3 +1,5 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use sqlx::{ColumnIndex, Decode};
 use uuid::Uuid;
 
@@ -17,7 +19,7 @@ pub(crate) struct Row {
     pub(crate) content_type: String,
     headers: String,
     pub(crate) payload: Vec<u8>,
-    created_at: Time,
+    pub(crate) created_at: Time,
     available_at: Option<Time>,
     max_attempts: Option<i64>,
 }
@@ -25,9 +27,24 @@ pub(crate) struct Row {
 /// A time as the client gets it: a number, or the bytes of a date.
 #[derive(Debug)]
 #[expect(dead_code, reason = "to read every column is the work that is measured")]
-pub(super) enum Time {
+pub(crate) enum Time {
     Number(i64),
     Date(Vec<u8>),
+}
+
+/// Where PostgreSQL begins to count its microseconds: 2000-01-01.
+const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
+
+impl Time {
+    /// The time of a row of PostgreSQL.
+    pub(crate) fn of_postgres(&self) -> SystemTime {
+        match self {
+            Self::Number(micros) => {
+                UNIX_EPOCH + POSTGRES_EPOCH + Duration::from_micros(u64::try_from(*micros).unwrap_or(0))
+            }
+            Self::Date(_) => UNIX_EPOCH,
+        }
+    }
 }
 
 /// Reads in the order of [`Row::decode`].
