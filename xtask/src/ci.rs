@@ -31,6 +31,7 @@ pub(crate) fn run(sh: &Shell, steps: &mut Steps, options: &Options) -> Result<()
     let doc = cargo(sh, &["doc", "--no-deps", "--workspace", "--lib", "--all-features"]);
     steps.run("documentation", doc.env("RUSTDOCFLAGS", "-Dwarnings"))?;
     checks::features(sh, steps)?;
+    checks::excluded(sh, steps)?;
     checks::dependencies(sh, steps, options.no_install)?;
     if !options.skip_test {
         test::run(sh, steps, &[])?;

@@ -1,5 +1,6 @@
 mod architecture;
 mod dependencies;
+mod excluded;
 mod features;
 mod links;
 mod promises;
@@ -10,6 +11,7 @@ use anyhow::{Result, bail};
 
 pub(crate) use architecture::architecture;
 pub(crate) use dependencies::dependencies;
+pub(crate) use excluded::excluded;
 pub(crate) use features::features;
 pub(crate) use links::links;
 pub(crate) use promises::promises;

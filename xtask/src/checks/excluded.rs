@@ -1,0 +1,22 @@
+use anyhow::Result;
+use xshell::Shell;
+
+use crate::steps::Steps;
+use crate::workspace::cargo;
+
+/// The workspaces that the main one excludes. They build with what is here, and nobody else would notice if they ceased to.
+const EXCLUDED: [&str; 2] = ["fuzz", "benches/peers"];
+
+/// They compile without a warning, with the versions that they have locked.
+pub(crate) fn excluded(sh: &Shell, steps: &mut Steps) -> Result<()> {
+    for folder in EXCLUDED {
+        let manifest = format!("{folder}/Cargo.toml");
+        // Into the common folder: most of what they depend on is there already.
+        let lint = ["clippy", "--locked", "--all-targets", "--target-dir", "target", "--manifest-path"];
+        steps.run(
+            &format!("lints of {folder}"),
+            cargo(sh, &lint).arg(manifest).args(["--", "-D", "warnings"]),
+        )?;
+    }
+    Ok(())
+}
