@@ -30,8 +30,8 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Args, Command};
 use crate::output::Output;
 
-/// A message is freed by another thread than the one that has read it. That is what the allocator of glibc is slowest at, and
-/// the bench `end-to-end` says by how much.
+/// A message is freed by another thread than the one that has read it. That is what the allocator of glibc is slowest at;
+/// `docs/tuning.md` says by how much.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
