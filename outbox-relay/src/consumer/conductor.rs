@@ -256,13 +256,9 @@ impl<H: MessageHandler> Conductor<H> {
         if let Some(place) = self.trying.iter().position(|trying| *trying == id) {
             self.trying.swap_remove(place);
         }
-        let copies: Vec<Item> = self.copies.extract_if(.., |copy| *copy.message.id() == id).collect();
-        for copy in copies {
-            match self.key(&copy.message) {
-                // Of another key than the one that was tried, though the id is the same: its lane has stood still.
-                Some(key) => self.lanes.again(&key, copy, Instant::now()),
-                None => self.lanes.push(None, copy),
-            }
+        for copy in self.copies.extract_if(.., |copy| *copy.message.id() == id) {
+            // Also one that has another key, by a mistake: its lane stands still until it has been tried.
+            self.lanes.push(None, copy);
         }
         self.alone = false;
         match (ended, key) {
