@@ -1,19 +1,18 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use outbox_core::{
     Delivery, MessageHandler, MessageId, OrderingKey, OutboxMessage, Receipt, SubscribeError, Subscription,
-    Undecodable,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::config::{OldMessages, Order};
+use super::config::Order;
 use super::error::ConsumerError;
 use super::handle::{Command, Trouble};
 use super::lanes::Lanes;
@@ -192,13 +191,10 @@ impl<H: MessageHandler> Conductor<H> {
         self.shared.counters.received.add(1);
         let (attempt, source) = (delivery.attempt(), delivery.source().cloned());
         let (message, receipt) = delivery.into_parts();
-        let message = match message.map_err(|undecodable| self.undecodable(&undecodable)) {
+        let message = match self.shared.admit(message) {
             Ok(message) => message,
             Err(reason) => return self.refuse(receipt, reason),
         };
-        if let Some(reason) = self.refusal(&message) {
-            return self.refuse(receipt, reason);
-        }
         let (tries, suspect) = self.suspects.look(message.id(), attempt, source.as_ref());
         let key = self.key(&message);
         let care = if suspect { Care::Count } else { Care::None };
@@ -210,33 +206,6 @@ impl<H: MessageHandler> Conductor<H> {
             return self.hand_back(item, due.saturating_duration_since(Instant::now()));
         }
         self.lanes.push(key, item);
-    }
-
-    fn undecodable(&self, undecodable: &Undecodable) -> String {
-        self.shared.counters.undecodable.add(1);
-        format!("no message of an outbox: {}", undecodable.error)
-    }
-
-    /// Why a message is not even tried.
-    fn refusal(&self, message: &OutboxMessage) -> Option<String> {
-        let config = &self.shared.config;
-        let (actual, limit) = (message.payload().len(), config.max_payload);
-        if actual > limit {
-            return Some(format!("the payload has {actual} bytes, at most {limit} are allowed"));
-        }
-        // Without an inbox nothing is remembered, and nothing forgotten.
-        self.shared.inbox.as_ref()?;
-        let age = age(message)?;
-        if age <= config.inbox_retention {
-            return None;
-        }
-        self.shared.counters.too_old.add(1);
-        (config.old_messages == OldMessages::Park).then(|| {
-            let (age, retention) = (age.as_secs(), config.inbox_retention.as_secs());
-            format!(
-                "the message is {age} s old and the inbox remembers {retention} s: it may have been handled before"
-            )
-        })
     }
 
     fn refuse(&mut self, receipt: Box<dyn Receipt>, reason: String) {
@@ -343,14 +312,4 @@ impl<H: MessageHandler> Conductor<H> {
         }
         Ok(closed?)
     }
-}
-
-/// How old a message is: by the time of its row where the broker carries it, or else by the time in its id. `None` if it
-/// has neither, and for one that comes from the future.
-fn age(message: &OutboxMessage) -> Option<Duration> {
-    let made = message.created_at().or_else(|| {
-        let (seconds, nanoseconds) = message.id().as_uuid().get_timestamp()?.to_unix();
-        Some(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds))
-    })?;
-    SystemTime::now().duration_since(made).ok()
 }

@@ -1,5 +1,6 @@
 //! The consumer: any subscription, any handler.
 
+mod admission;
 mod conductor;
 mod config;
 mod error;
