@@ -1,13 +1,10 @@
 //! What a broker gives to the same consumer once more, and how it is kept from doing so.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use outbox_core::{Delivery, Receipt, SubscribeError, Subscription, SubscriptionCapabilities};
-
 use super::harness::{World, until};
+use super::watched::Watched;
 
 #[tokio::test(start_paused = true)]
 async fn copies_of_a_message_are_tried_one_after_the_other() {
@@ -43,65 +40,12 @@ async fn the_key_of_a_copy_goes_on_after_it() {
 async fn the_broker_is_told_of_a_message_whose_try_is_being_counted() {
     let world = World::default();
     world.counts.seconds.store(60, Ordering::Relaxed);
-    let told = Arc::<AtomicUsize>::default();
-    let subscription = Impatient { inner: world.subscription(), told: Arc::clone(&told) };
+    let subscription = Watched::new(world.subscription()).redelivers_after(Duration::from_secs(30));
+    let counted = subscription.counted();
     let consumer = world.consumer_of(Box::new(subscription)).start().unwrap();
     world.publish(&["fails 1/slowly"]).await;
     until(&consumer, |stats| stats.retried == 1).await;
-    let told = told.load(Ordering::Relaxed);
+    let told = counted.extended.load(Ordering::Relaxed);
     assert!((5..=6).contains(&told), "every 10 of 60 seconds: {told}");
     drop(consumer);
-}
-
-/// Gives a message to somebody else if it hears nothing of it for 30 seconds.
-struct Impatient {
-    inner: Box<dyn Subscription>,
-    told: Arc<AtomicUsize>,
-}
-
-struct Told {
-    inner: Box<dyn Receipt>,
-    told: Arc<AtomicUsize>,
-}
-
-#[async_trait]
-impl Subscription for Impatient {
-    fn capabilities(&self) -> SubscriptionCapabilities {
-        self.inner.capabilities().redeliver_after(Some(Duration::from_secs(30)))
-    }
-
-    async fn next(&mut self) -> Result<Delivery, SubscribeError> {
-        let delivery = self.inner.next().await?;
-        let attempt = delivery.attempt();
-        let (message, inner) = delivery.into_parts();
-        Ok(Delivery::new(message, attempt, Box::new(Told { inner, told: Arc::clone(&self.told) })))
-    }
-
-    async fn check(&mut self) -> Result<(), SubscribeError> {
-        self.inner.check().await
-    }
-
-    async fn close(&mut self, timeout: Duration) -> Result<(), SubscribeError> {
-        self.inner.close(timeout).await
-    }
-}
-
-#[async_trait]
-impl Receipt for Told {
-    async fn ack(self: Box<Self>) -> Result<(), SubscribeError> {
-        self.inner.ack().await
-    }
-
-    async fn nack(self: Box<Self>, delay: Duration) -> Result<(), SubscribeError> {
-        self.inner.nack(delay).await
-    }
-
-    async fn dead_letter(self: Box<Self>, reason: &str) -> Result<(), SubscribeError> {
-        self.inner.dead_letter(reason).await
-    }
-
-    async fn extend(&mut self) -> Result<(), SubscribeError> {
-        self.told.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
 }

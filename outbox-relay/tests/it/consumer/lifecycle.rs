@@ -1,14 +1,12 @@
 //! Pauses, the end, and what the inbox forgets.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use outbox_core::{Delivery, Receipt, SubscribeError, Subscription, SubscriptionCapabilities};
 use outbox_relay::ConsumerError;
 
 use super::harness::{World, until};
+use super::watched::Watched;
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_begins_nothing_and_finishes_what_runs() {
@@ -45,66 +43,16 @@ async fn a_shutdown_finishes_what_runs_and_hands_back_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn what_waits_takes_its_room_until_the_subscription_is_closed() {
     let world = World::default();
-    let subscription =
-        Counting { inner: world.subscription(), held: Arc::default(), at_close: Arc::default() };
-    let at_close = Arc::clone(&subscription.at_close);
+    let subscription = Watched::new(world.subscription());
+    let counted = subscription.counted();
     let consumer = world.consumer_of(Box::new(subscription)).configure(|config| config.concurrency = 1);
     let consumer = consumer.start().unwrap();
     world.publish(&["waits", "ok/1", "ok/2", "ok/3"]).await;
     until(&consumer, |stats| stats.received == 4).await;
     let (stats, ()) = tokio::join!(consumer.shutdown(), async { world.seen.open() });
     assert_eq!(stats.unwrap().applied, 1);
-    assert_eq!(at_close.load(Ordering::Relaxed), 3, "others would have been delivered in their place");
-}
-
-/// Counts what is not settled.
-struct Counting {
-    inner: Box<dyn Subscription>,
-    held: Arc<()>,
-    at_close: Arc<AtomicUsize>,
-}
-
-struct Counted {
-    inner: Box<dyn Receipt>,
-    _held: Arc<()>,
-}
-
-#[async_trait]
-impl Subscription for Counting {
-    fn capabilities(&self) -> SubscriptionCapabilities {
-        self.inner.capabilities()
-    }
-
-    async fn next(&mut self) -> Result<Delivery, SubscribeError> {
-        let delivery = self.inner.next().await?;
-        let attempt = delivery.attempt();
-        let (message, inner) = delivery.into_parts();
-        Ok(Delivery::new(message, attempt, Box::new(Counted { inner, _held: Arc::clone(&self.held) })))
-    }
-
-    async fn check(&mut self) -> Result<(), SubscribeError> {
-        self.inner.check().await
-    }
-
-    async fn close(&mut self, timeout: Duration) -> Result<(), SubscribeError> {
-        self.at_close.store(Arc::strong_count(&self.held) - 1, Ordering::Relaxed);
-        self.inner.close(timeout).await
-    }
-}
-
-#[async_trait]
-impl Receipt for Counted {
-    async fn ack(self: Box<Self>) -> Result<(), SubscribeError> {
-        self.inner.ack().await
-    }
-
-    async fn nack(self: Box<Self>, delay: Duration) -> Result<(), SubscribeError> {
-        self.inner.nack(delay).await
-    }
-
-    async fn dead_letter(self: Box<Self>, reason: &str) -> Result<(), SubscribeError> {
-        self.inner.dead_letter(reason).await
-    }
+    let open = counted.open_at_close.load(Ordering::Relaxed);
+    assert_eq!(open, 3, "others would have been delivered in their place");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,3 +6,4 @@ mod metrics;
 mod order;
 mod outcomes;
 mod refusals;
+mod watched;
