@@ -23,6 +23,13 @@ pub(crate) struct Meta {
     pub(crate) defect: Option<String>,
 }
 
+impl Meta {
+    pub(crate) fn settlement(&self, outcome: Outcome, awaited_by: Option<OrderingKey>) -> Settlement {
+        let Self { row, shard, epoch, size, .. } = *self;
+        Settlement { row, shard, epoch, outcome, awaited_by, releases: None, size }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) meta: Meta,

@@ -54,6 +54,19 @@ pub(crate) enum Fetch {
     Running { moves: u64 },
 }
 
+/// The list that a key belongs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Of those that can send.
+    Sendable,
+    /// Of those of which something is to be fetched.
+    Fetchable,
+    /// None: there is nothing to remember about it.
+    Forgotten,
+    /// Where it is.
+    Same,
+}
+
 impl Key {
     pub(crate) fn new(shard: ShardId) -> Self {
         Self {
@@ -86,8 +99,27 @@ impl Key {
         }
     }
 
+    /// The transport has said what became of one of its messages.
+    pub(crate) fn came_back(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
     pub(crate) fn can_send(&self) -> bool {
         self.in_flight == 0 && self.burying == 0 && self.paused_until.is_none() && !self.queue.is_empty()
+    }
+
+    /// Where the key is to be put now.
+    pub(crate) fn take_place(&mut self) -> Place {
+        if self.can_send() && !self.listed {
+            self.listed = true;
+            Place::Sendable
+        } else if self.can_fetch() {
+            Place::Fetchable
+        } else if self.is_idle() && !self.listed {
+            Place::Forgotten
+        } else {
+            Place::Same
+        }
     }
 
     pub(crate) fn can_fetch(&self) -> bool {

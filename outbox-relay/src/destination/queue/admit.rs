@@ -4,7 +4,7 @@ use outbox_core::{HoldState, KeyHold, Lane, OrderingKey, Outcome, StoredMessage}
 
 use super::{Crowded, Queue};
 use crate::destination::entry::{Entry, Meta};
-use crate::destination::key::{Fetch, Hold, Key};
+use crate::destination::key::{Fetch, Hold, Key, Place};
 
 impl Queue {
     /// Takes keys that do not flow, as they are stored.
@@ -90,6 +90,11 @@ impl Queue {
                 if self.crowded.is_none() && self.policy.is_crowded(state) {
                     self.crowded = Some(Crowded { key: key.clone(), until: None });
                 }
+                // What `refresh` would find, without looking the key up again.
+                if state.take_place() == Place::Sendable {
+                    self.sendable.push_back(key);
+                }
+                return;
             }
             Hold::Retrying { head, .. } if head == id => state.insert(entry),
             Hold::Retrying { head, .. } => self.hold_behind(&key, &entry, head),

@@ -1,13 +1,14 @@
 //! Keys that stop, wait and go on.
 
 use std::cmp::Reverse;
+use std::collections::hash_map;
 
 use outbox_core::{DeadReason, MessageId, OrderingKey, Outcome};
 use tokio::time::Instant;
 
 use super::Queue;
 use crate::destination::entry::Entry;
-use crate::destination::key::{Fetch, Hold, Key};
+use crate::destination::key::{Fetch, Hold, Key, Place};
 
 impl Queue {
     /// A message is out of the way. If its key was held by it, those behind it can come, once its end is written: until
@@ -17,23 +18,36 @@ impl Queue {
             self.settle(&entry.meta, outcome, None);
             return;
         };
+        // Nearly all messages end here: their key is looked up once.
+        let hash_map::Entry::Occupied(mut known) = self.keys.entry(key) else {
+            self.settle(&entry.meta, outcome, None);
+            return;
+        };
         let id = *entry.message.id();
-        let mut awaited_by = None;
-        if let Some(state) = self.keys.get_mut(&key) {
-            if matches!(outcome, Outcome::Dead { .. }) {
-                state.burying += 1;
-                awaited_by = Some(key.clone());
-            }
-            if let Hold::Retrying { head, seq } = state.hold
-                && head == id
-            {
-                state.hold = Hold::Releasing { behind: Some(id), first: seq };
-                state.fetch = Fetch::Wanted;
-                awaited_by = Some(key.clone());
-            }
+        let state = known.get_mut();
+        if outcome == Outcome::Delivered {
+            state.came_back();
         }
-        self.settle(&entry.meta, outcome, awaited_by);
-        self.refresh(&key);
+        let buries = matches!(outcome, Outcome::Dead { .. });
+        state.burying += usize::from(buries);
+        let mut awaited = buries;
+        if let Hold::Retrying { head, seq } = state.hold
+            && head == id
+        {
+            state.hold = Hold::Releasing { behind: Some(id), first: seq };
+            state.fetch = Fetch::Wanted;
+            awaited = true;
+        }
+        state.writing += usize::from(awaited);
+        let place = state.take_place();
+        let awaited_by = awaited.then(|| known.key().clone());
+        match place {
+            Place::Sendable => self.sendable.push_back(known.key().clone()),
+            Place::Fetchable => self.fetchable.push_back(known.key().clone()),
+            Place::Forgotten => drop(known.remove()),
+            Place::Same => {}
+        }
+        self.settlements.push(entry.meta.settlement(outcome, awaited_by));
     }
 
     /// Stops a key; what is queued of it goes where the held ones go.
@@ -147,14 +161,11 @@ impl Queue {
         let Some(state) = self.keys.get_mut(key) else {
             return;
         };
-        if state.can_send() && !state.listed {
-            state.listed = true;
-            self.sendable.push_back(key.clone());
-        }
-        if state.can_fetch() {
-            self.fetchable.push_back(key.clone());
-        } else if state.is_idle() && !state.listed {
-            self.keys.remove(key);
+        match state.take_place() {
+            Place::Sendable => self.sendable.push_back(key.clone()),
+            Place::Fetchable => self.fetchable.push_back(key.clone()),
+            Place::Forgotten => drop(self.keys.remove(key)),
+            Place::Same => {}
         }
     }
 

@@ -23,9 +23,6 @@ impl Queue {
         for entry in batch.into_entries() {
             let result =
                 results.next().unwrap_or_else(|| Err(PublishError::unknown("the transport gave no result")));
-            if let Some(state) = entry.message.ordering_key().and_then(|key| self.keys.get_mut(key)) {
-                state.in_flight = state.in_flight.saturating_sub(1);
-            }
             #[cfg(outbox_sabotage)]
             let result = match result {
                 Err(error)
@@ -43,6 +40,9 @@ impl Queue {
                     self.judge(entry, Attempt::Confirmed, None, Some(now));
                 }
                 Err(error) => {
+                    if let Some(state) = entry.message.ordering_key().and_then(|key| self.keys.get_mut(key)) {
+                        state.came_back();
+                    }
                     verdict.tally.failed(error.kind());
                     match error.kind() {
                         PublishErrorKind::Unavailable => verdict.unavailable += 1,
@@ -146,8 +146,13 @@ impl Queue {
         } else {
             self.forget(entry.meta.row, entry.meta.shard, entry.meta.size);
         }
-        if let Some(key) = entry.message.ordering_key().cloned() {
-            self.refresh(&key);
+        if let Some(key) = entry.message.ordering_key() {
+            if let Some(state) = self.keys.get_mut(key)
+                && attempt == Attempt::Confirmed
+            {
+                state.came_back();
+            }
+            self.refresh(key);
         }
     }
 

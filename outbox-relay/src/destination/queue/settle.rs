@@ -10,11 +10,10 @@ use crate::destination::key::{Fetch, Hold, Key};
 
 impl Queue {
     pub(super) fn settle(&mut self, meta: &Meta, outcome: Outcome, awaited_by: Option<OrderingKey>) {
-        let Meta { row, shard, epoch, size, .. } = *meta;
         if let Some(state) = awaited_by.as_ref().and_then(|key| self.keys.get_mut(key)) {
             state.writing += 1;
         }
-        self.settlements.push(Settlement { row, shard, epoch, outcome, awaited_by, releases: None, size });
+        self.settlements.push(meta.settlement(outcome, awaited_by));
     }
 
     /// Carries out what an operator asked for, unless the row is under way.
