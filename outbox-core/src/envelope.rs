@@ -240,9 +240,15 @@ impl Envelope {
             put(names.kind, message.event_type())?;
             put(names.content_type, message.content_type())?;
             let mut text = String::new();
-            // Writing to a string can't fail.
-            let _ = write!(text, "{}", message.schema_version());
-            put(SCHEMA_VERSION_HEADER, &text)?;
+            match message.schema_version() {
+                // Most have no other, and need not be formatted.
+                1 => put(SCHEMA_VERSION_HEADER, "1")?,
+                version => {
+                    // Writing to a string can't fail.
+                    let _ = write!(text, "{version}");
+                    put(SCHEMA_VERSION_HEADER, &text)?;
+                }
+            }
             if let Some(id) = message.aggregate_id() {
                 put(names.subject, id)?;
             }

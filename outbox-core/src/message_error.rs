@@ -116,9 +116,13 @@ pub(crate) fn check_value(
     if text.len() > limit {
         return Err(MessageError::TooLong { field: field(), actual: text.len(), limit });
     }
-    // Byte by byte: no other character has one of these in it, and each message is looked at once more when it is sent.
+    // Byte by byte: no other character has one of these in it. To the end, because each message is looked at once more
+    // when it is sent, and without a way out many bytes are compared at once.
+    let illegal = |byte: &u8| matches!(byte, b'\r' | b'\n' | b'\0');
     let bytes = text.as_bytes();
-    if let Some(position) = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
+    if bytes.iter().fold(false, |found, byte| found | illegal(byte))
+        && let Some(position) = bytes.iter().position(illegal)
+    {
         return Err(MessageError::IllegalCharacter {
             field: field(),
             found: char::from(bytes[position]),
