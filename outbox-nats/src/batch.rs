@@ -1,6 +1,10 @@
+use std::future::IntoFuture;
+
 use async_nats::Subject;
-use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::context::PublishErrorKind::MaxPayloadExceeded;
+use async_nats::jetstream::context::{PublishAckFuture, PublishError as AckError};
+use async_nats::jetstream::publish::PublishAck;
+use futures_util::FutureExt;
 use outbox_core::{Envelope, OutboxMessage, PublishError, PublishErrorKind};
 use tokio::time::{Instant, timeout_at};
 
@@ -9,6 +13,12 @@ use crate::connection::Connection;
 use crate::error::{Failure, publish_error};
 
 type PublishResult = Result<(), PublishError>;
+/// A message that is under way, or why it is not.
+type Sent = Result<PublishAckFuture, PublishError>;
+
+/// The client's own thread sleeps when it has sent what it was given. This many at once wake it seldom, and the first of a
+/// large batch does not wait for the rest.
+const ENCODED_AT_ONCE: usize = 64;
 
 /// The messages of one call. Results come in their order.
 #[derive(Clone, Copy)]
@@ -29,26 +39,77 @@ impl Batch<'_> {
     }
 
     /// Hands all messages to the client, and then waits for all acknowledgements, so that they are under way together.
-    /// The first is sent while the next is encoded.
+    /// The first are sent while the next are encoded.
     pub(crate) async fn send(self, connection: &Connection, deadline: Instant) -> Vec<PublishResult> {
         // A call that is dropped half-way leaves messages behind that nobody waits for.
         let mut doubt = Doubt { connection, cleared: false };
         let mut sent = Vec::with_capacity(self.messages.len());
-        for message in self.messages {
-            sent.push(match self.record(message) {
-                Ok(record) => hand_over(connection, record, deadline).await,
-                Err(error) => Err(error),
-            });
+        if timeout_at(deadline, self.hand_over(connection, &mut sent)).await.is_err() {
+            let (_, rest) = self.messages.split_at(sent.len());
+            sent.extend(
+                rest.iter()
+                    .map(|message| self.record(message).and_then(|_| Err(publish_error(Failure::NotSent)))),
+            );
         }
-        let mut results = Vec::with_capacity(sent.len());
-        for message in sent {
-            results.push(match message {
-                Ok((ack, subject)) => confirmation(connection, ack, &subject, deadline).await,
-                Err(error) => Err(error),
-            });
-        }
+        let results = self.results(connection, sent, deadline).await;
         doubt.cleared = !results.iter().any(is_unknown);
         results
+    }
+
+    async fn hand_over(self, connection: &Connection, sent: &mut Vec<Sent>) {
+        // The messages of a topic share its name.
+        let mut last: Option<Subject> = None;
+        for messages in self.messages.chunks(ENCODED_AT_ONCE) {
+            let records: Vec<_> = messages.iter().map(|message| self.record(message)).collect();
+            for (message, record) in messages.iter().zip(records) {
+                let topic = message.topic().as_str();
+                let subject =
+                    last.take().filter(|last| last.as_str() == topic).unwrap_or_else(|| topic.into());
+                last = Some(subject.clone());
+                sent.push(match record {
+                    Ok(record) => hand_over(connection, subject, record).await,
+                    Err(error) => Err(error),
+                });
+            }
+        }
+    }
+
+    /// The last one first: a stream acknowledges in the order of its messages, and so this task is woken once.
+    async fn results(
+        self,
+        connection: &Connection,
+        mut sent: Vec<Sent>,
+        deadline: Instant,
+    ) -> Vec<PublishResult> {
+        let mut results = Vec::with_capacity(sent.len());
+        let all = async {
+            while let Some(last) = sent.pop() {
+                let subject = self.subject(sent.len());
+                results.push(match last {
+                    Ok(ack) => answer(ack.await, subject),
+                    Err(error) => Err(error),
+                });
+            }
+        };
+        if timeout_at(deadline, all).await.is_err() {
+            results.push(Err(unanswered(connection, self.subject(sent.len()))));
+            // Those that are answered count all the same.
+            while let Some(last) = sent.pop() {
+                let subject = self.subject(sent.len());
+                let answered = last.map(|ack| ack.into_future().now_or_never());
+                results.push(match answered {
+                    Ok(Some(result)) => answer(result, subject),
+                    Ok(None) => Err(unanswered(connection, subject)),
+                    Err(error) => Err(error),
+                });
+            }
+        }
+        results.reverse();
+        results
+    }
+
+    fn subject(&self, place: usize) -> &str {
+        self.messages.get(place).map_or("", |message| message.topic().as_str())
     }
 }
 
@@ -56,42 +117,36 @@ fn is_unknown(result: &PublishResult) -> bool {
     matches!(result, Err(error) if error.kind() == PublishErrorKind::Unknown)
 }
 
-async fn hand_over(
-    connection: &Connection,
-    record: Record,
-    deadline: Instant,
-) -> Result<(PublishAckFuture, Subject), PublishError> {
+async fn hand_over(connection: &Connection, subject: Subject, record: Record) -> Sent {
     // Without this the client would keep the message and send it once it is connected again.
     if !connection.is_up() {
         return Err(publish_error(Failure::Lost));
     }
-    let Record { subject, headers, payload } = record;
-    let sending = connection.jetstream.publish_with_headers(subject.clone(), headers, payload);
-    match timeout_at(deadline, sending).await {
-        Ok(Ok(ack)) => Ok((ack, subject)),
-        Ok(Err(error)) if error.kind() == MaxPayloadExceeded => Err(publish_error(Failure::TooLarge(error))),
-        Ok(Err(_)) => {
+    let Record { headers, payload } = record;
+    match connection.jetstream.publish_with_headers(subject, headers, payload).await {
+        Ok(ack) => Ok(ack),
+        Err(error) if error.kind() == MaxPayloadExceeded => Err(publish_error(Failure::TooLarge(error))),
+        Err(_) => {
             // Nobody reads the client's queue any more: whatever happened there, this connection is no good.
             connection.stop();
             Err(publish_error(Failure::Lost))
         }
-        Err(_) => Err(publish_error(Failure::NotSent)),
     }
 }
 
-async fn confirmation(
-    connection: &Connection,
-    ack: PublishAckFuture,
-    subject: &str,
-    deadline: Instant,
-) -> PublishResult {
-    match timeout_at(deadline, ack).await {
+fn answer(answer: Result<PublishAck, AckError>, subject: &str) -> PublishResult {
+    match answer {
         // Also if it says `duplicate`: the stream has it, from a try whose answer was lost.
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(publish_error(Failure::Ack { error, subject })),
-        Err(_) if connection.forbids(subject) => Err(publish_error(Failure::Forbidden(subject))),
-        Err(_) => Err(publish_error(Failure::NoAck)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(publish_error(Failure::Ack { error, subject })),
     }
+}
+
+fn unanswered(connection: &Connection, subject: &str) -> PublishError {
+    if connection.forbids(subject) {
+        return publish_error(Failure::Forbidden(subject));
+    }
+    publish_error(Failure::NoAck)
 }
 
 /// Marks the connection as doubtful when it is dropped, unless it was cleared.

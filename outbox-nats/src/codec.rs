@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use async_nats::header::{HeaderName, HeaderValue, NATS_MESSAGE_ID};
-use async_nats::{HeaderMap, Message, Subject};
+use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use outbox_core::{
     DEAD_GROUP_HEADER, DecodeError, Envelope, EnvelopeMode, EnvelopeNames, Incoming, KEY_HEADER,
@@ -16,10 +16,9 @@ type Name<'a> = outbox_core::HeaderName<'a>;
 const VERBATIM: &str = "outbox-verbatim";
 const MALFORMED_VERBATIM: DecodeError = DecodeError::MalformedHeader { header: VERBATIM };
 
-/// A message as JetStream gets it.
+/// A message as JetStream gets it, on the subject of its topic.
 #[derive(Debug)]
 pub(crate) struct Record {
-    pub(crate) subject: Subject,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
 }
@@ -45,11 +44,12 @@ pub(crate) fn encode(message: &OutboxMessage, envelope: &Envelope) -> Result<Rec
         return Err(EncodeError::ReservedSubject { topic: subject.to_owned() });
     }
     // The broker's own field, by which it drops a second copy.
-    out.put_known(NATS_MESSAGE_ID, &message.id().to_string())?;
+    let mut buffer = uuid::Uuid::encode_buffer();
+    out.put_known(NATS_MESSAGE_ID, message.id().as_uuid().hyphenated().encode_lower(&mut buffer))?;
     if let (EnvelopeMode::CloudEvents, Some(key)) = (envelope.mode(), message.ordering_key()) {
         out.put(Name::Fixed(KEY_HEADER), key.as_str())?;
     }
-    Ok(Record { subject: subject.into(), headers: out.finish()?, payload: message.payload().clone() })
+    Ok(Record { headers: out.finish()?, payload: message.payload().clone() })
 }
 
 /// Reads a message that [`NatsTransport`](crate::NatsTransport) has published, for a consumer with an `async_nats`
@@ -161,7 +161,7 @@ mod tests {
 
     fn received(record: Record) -> Message {
         Message {
-            subject: record.subject,
+            subject: "orders.placed".into(),
             reply: None,
             payload: record.payload,
             headers: Some(record.headers),

@@ -19,7 +19,8 @@ pub fn to_wire(message: &OutboxMessage, mode: EnvelopeMode) -> Result<Record, Pu
     let envelope = Envelope::new(EnvelopeNames::HYPHEN).with_mode(mode);
     let record =
         codec::encode(message, &envelope).map_err(|error| publish_error(Failure::Unencodable(error)))?;
-    let codec::Record { subject, headers, payload } = record;
+    let codec::Record { headers, payload } = record;
+    let subject = message.topic().as_str().into();
     let length = payload.len();
     let headers = Some(headers);
     Ok(Message { subject, reply: None, payload, headers, status: None, description: None, length })
