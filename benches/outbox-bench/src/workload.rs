@@ -80,11 +80,6 @@ impl Workload {
     pub(crate) const fn is_quick(&self) -> bool {
         self.rounds <= Self::QUICK.rounds
     }
-
-    /// Messages in parts that a single `INSERT` takes.
-    pub(crate) fn parts(&self, count: u32) -> impl Iterator<Item = Result<Vec<OutboxMessage>>> + use<> {
-        self.shape().parts(count)
-    }
 }
 
 impl Shape {
@@ -138,7 +133,7 @@ mod tests {
     #[test]
     fn the_parts_make_up_the_whole() {
         let workload = Workload { headers: 1, ..Workload::QUICK };
-        let parts: Vec<_> = workload.parts(2_500).map(Result::unwrap).collect();
+        let parts: Vec<_> = workload.shape().parts(2_500).map(Result::unwrap).collect();
         assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [1_000, 1_000, 500]);
         let last = &parts[2][499];
         assert_eq!(last.ordering_key().unwrap().as_str(), "order-2499");

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Executor};
 use tokio::sync::mpsc;
 
 use crate::broker::{self, ALL, Broker, Carried, Page};
 use crate::database::postgres::PostgresDatabase;
-use crate::database::{Database, fill_with};
+use crate::database::{Database, fill_with, write_shape};
 use crate::ours::Ours;
 use crate::raw::{self, Bare as _, From};
 use crate::report::{Measurement, Report, progress, rate};
@@ -74,16 +75,24 @@ async fn measure(
     Ok(())
 }
 
-/// From before the start of the relay to the end of its last settle. The transport is connected, as the bare client is.
+/// From the commit of the backlog to the end of the last settle. The relay is at work by then, and the transport is
+/// connected, as the connections of the loops by hand are.
 async fn with_relay(broker: &dyn Broker, messages: u32, keys: Keys) -> Result<Duration> {
     let topic = broker.topic().await?;
-    let database = filled(&topic, keys, messages).await?;
+    let mut database = PostgresDatabase::fresh().await?;
     let transport = broker.transport(&topic, CARRIED).await?;
     for first in first(&topic, keys)? {
         ensure!(transport.publish(&[first]).await.iter().all(Result::is_ok), "the first message");
     }
-    let started = Instant::now();
     let mut ours = Ours::to(database.store()?, transport).await?;
+    ours.at_work().await?;
+    let mut another = database.another_connection().await?;
+    let mut transaction = database.connection().begin().await?;
+    write_shape::<PostgresDatabase>(&mut transaction, Shape::to(&topic, keys), messages).await?;
+    another.execute("CHECKPOINT").await?;
+    transaction.commit().await?;
+    let started = Instant::now();
+    ours.wake();
     ours.settled(messages).await?;
     let time = started.elapsed();
     ours.stop().await?;

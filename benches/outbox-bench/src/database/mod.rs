@@ -48,10 +48,7 @@ pub(crate) async fn fill<D: Database>(database: &mut D, workload: &Workload, cou
 /// Messages of any shape in the tables, committed.
 pub(crate) async fn fill_with<D: Database>(database: &mut D, shape: Shape, count: u32) -> Result<()> {
     let mut transaction = D::Driver::begin(database.connection()).await?;
-    let writer = SqlxWriter::<D::Driver>::new();
-    for part in shape.parts(count) {
-        writer.enqueue_all(&mut transaction, &part?).await?;
-    }
+    write_shape::<D>(&mut transaction, shape, count).await?;
     Ok(transaction.commit().await?)
 }
 
@@ -61,8 +58,17 @@ pub(crate) async fn write<D: Database>(
     workload: &Workload,
     count: u32,
 ) -> Result<()> {
+    write_shape::<D>(connection, workload.shape(), count).await
+}
+
+/// Messages of any shape in an open transaction.
+pub(crate) async fn write_shape<D: Database>(
+    connection: &mut Connection<D>,
+    shape: Shape,
+    count: u32,
+) -> Result<()> {
     let writer = SqlxWriter::<D::Driver>::new();
-    for part in workload.parts(count) {
+    for part in shape.parts(count) {
         writer.enqueue_all(connection, &part?).await?;
     }
     Ok(())

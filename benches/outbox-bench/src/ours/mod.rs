@@ -76,6 +76,17 @@ impl Ours {
         Ok(())
     }
 
+    /// Waits until it is connected, owns all shards and has looked for messages.
+    pub(crate) async fn at_work(&self) -> Result<()> {
+        let idle = async {
+            while self.shards() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, idle).await.context("the relay owns no shard")?;
+        self.reads(1).await
+    }
+
     /// Waits until the relay has made this many more reads.
     pub(crate) async fn reads(&self, more: u64) -> Result<()> {
         let upto = self.relay.stats().reads + more;
