@@ -105,21 +105,29 @@ async fn peace(world: &World, plan: &Plan, mut done: Done) -> Result<(History, D
     }
     let drained = begun.elapsed();
     world.log.add(format!("the outbox is empty, or the time for that is over, after {drained:.1?}"));
-    if let Some(pause) = plan.transport.consumers_anew_after() {
-        sleep(pause).await;
-        let _busy = world.consumer.busy.lock().await;
-        end(&world.consumer, &mut done).await;
-        world.consumer.start()?;
-        world.log.add("the consumer is started anew");
-    }
     let expected = world.store.records().await?.audit.iter().filter(|entry| !entry.refused).count();
     let expected = i64::try_from(expected)?;
     let begun = Instant::now();
-    while begun.elapsed() < DRAIN_LIMIT {
-        if world.store.progress().await.is_ok_and(|progress| progress.effects >= expected) {
-            break;
-        }
+    let mut limit = DRAIN_LIMIT;
+    let (mut effects, mut moved) = (0, begun);
+    while effects < expected && begun.elapsed() < limit {
         sleep(Duration::from_millis(100)).await;
+        let now = world.store.progress().await.map_or(effects, |progress| progress.effects);
+        if now != effects {
+            (effects, moved) = (now, Instant::now());
+        }
+        if let Some(session) = plan.transport.consumers_anew_after()
+            && moved.elapsed() > session
+        {
+            // It dies by itself now and then, also in peace: nobody is left in the group when the next one joins.
+            let _busy = world.consumer.busy.lock().await;
+            end(&world.consumer, &mut done).await;
+            sleep(session).await;
+            world.consumer.start()?;
+            world.log.add("the consumer stood still, and is started anew");
+            limit += session;
+            moved = Instant::now();
+        }
     }
     world
         .log

@@ -39,7 +39,8 @@ impl BrokerKind {
         !matches!(self, Self::Kafka)
     }
 
-    /// After how long a consumer is to be started anew once there is peace, if at all.
+    /// After how long without an effect a consumer is started anew once there is peace, if at all. For as long there is no
+    /// consumer before.
     ///
     /// The broker that stands in for Kafka drops a member that is not heard of after its session (6 s here), and does not
     /// tell the others to share anew, which Kafka does: it looks for missing members before it answers a heartbeat, finds

@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use outbox_conformance::servers::Server;
-use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply};
+use redis::{AsyncCommands as _, AsyncConnectionConfig};
 
 use super::{Broker, BrokerKind, REDELIVER_AFTER, TOPICS};
 use crate::actors::{CONSUMER, VERSION};
@@ -20,7 +22,11 @@ impl Redis {
 
     async fn client(&self) -> redis::RedisResult<MultiplexedConnection> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.server.port()))?;
-        client.get_multiplexed_async_connection().await
+        // All that a topic has, from a machine that is made to suffer, takes longer than the half second of the client.
+        let patient = Some(Duration::from_secs(20));
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(patient).set_response_timeout(patient);
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 }
 
