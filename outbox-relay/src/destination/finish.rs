@@ -5,10 +5,10 @@ use std::time::Duration;
 use outbox_core::{PublishError, Seq, StoreError};
 use tokio::time::Instant;
 
-use super::Destination;
 use super::entry::{Batch, Results, Settlement};
 use super::reader::Look;
 use super::work::{Event, Found, Job, REQUESTS_PER_READ};
+use super::{Destination, FETCH_PAUSE};
 use crate::breaker::Change;
 use crate::leases::LeaseEvent;
 use crate::metrics::SettleTally;
@@ -114,6 +114,8 @@ impl Destination {
         now: Instant,
     ) {
         self.settling = false;
+        // What is fetched may have been in the way of the rest.
+        self.fetch_not_before = now;
         match settled {
             Ok(settled) if settled.stale => {
                 self.shared.health.succeeded();
@@ -191,7 +193,10 @@ impl Destination {
                 }
             }
             (Job::Held { keys }, Found::Rows { claim, .. }) => {
-                self.queue.fetched(&keys, claim.rows, claim.more, self.reader.read_upto())
+                let read_upto = self.reader.read_upto();
+                if !self.queue.fetched(&keys, claim.rows, claim.more, read_upto) {
+                    self.fetch_not_before = now + FETCH_PAUSE;
+                }
             }
             (Job::Holds { shards, gaining }, Found::Holds(holds)) => self.gain(shards, gaining, holds, now),
             (Job::Look(Look::Sweep { .. }), Found::Seqs(seqs)) => {

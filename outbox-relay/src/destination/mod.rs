@@ -91,6 +91,7 @@ pub(crate) struct Destination {
     written: Vec<Settlement>,
     /// The last read fetched what waits behind others; the next one looks elsewhere, so that neither starves.
     fetched_last: bool,
+    fetch_not_before: Instant,
     /// Not all held keys fit into memory: they are looked up with each claim, and read again now and then.
     look_up_holds: bool,
     holds_at: Instant,
@@ -119,6 +120,8 @@ const SETTLE_ROWS: usize = 5_000;
 const HOLDS_INTERVAL: Duration = Duration::from_secs(5);
 /// Keys per read of what waits behind others.
 const FETCH_KEYS: usize = 256;
+/// Before a fetch that brought nothing is made again, unless something is settled before.
+const FETCH_PAUSE: Duration = Duration::from_millis(100);
 /// Messages that find out whether a broker is back. One, because a message that is never answered, or that costs the
 /// connection, must not take others with it; the next probe sends another one.
 const PROBE_MESSAGES: usize = 1;
@@ -174,6 +177,7 @@ impl Destination {
             settle_pauses: Pauses::new(),
             written: Vec::new(),
             fetched_last: false,
+            fetch_not_before: now,
             look_up_holds: false,
             holds_at: now,
             waits_for_key: None,

@@ -126,7 +126,8 @@ impl Destination {
             return Some(Job::Holds { shards: self.queue.reading(), gaining: BTreeMap::new() });
         }
         let room = self.room();
-        if room > 0 && self.queue.wants_fetch() && !self.fetched_last {
+        let may_fetch = room > 0 && self.queue.wants_fetch() && self.fetch_not_before <= now;
+        if may_fetch && !self.fetched_last {
             let keys = self.queue.start_fetch(FETCH_KEYS, self.reader.read_upto());
             if !keys.is_empty() {
                 return Some(Job::Held { keys });
@@ -138,7 +139,7 @@ impl Destination {
         if room > 0 && self.poller.next_look() <= now {
             return Some(Job::Look(self.reader.look_forward()));
         }
-        if room > 0 && self.queue.wants_fetch() {
+        if may_fetch {
             let keys = self.queue.start_fetch(FETCH_KEYS, self.reader.read_upto());
             return (!keys.is_empty()).then_some(Job::Held { keys });
         }
@@ -185,6 +186,10 @@ impl Destination {
                 times.extend(self.waits_for_key.map(|until| until.max(self.read_not_before)));
                 if self.room() > 0 {
                     times.push(self.poller.next_look().max(self.read_not_before));
+                    // Without a pause it was begun already.
+                    if self.queue.wants_fetch() && self.fetch_not_before > now {
+                        times.push(self.fetch_not_before.max(self.read_not_before));
+                    }
                 }
             }
         }

@@ -108,6 +108,35 @@ async fn a_read_that_began_before_a_settle_brings_nothing_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_to_be_settled_is_not_read_in_circles() {
+    let store = MemoryStore::new();
+    let broker = MemoryTransport::new().with_behaviour(|message, nth| match (number(message), nth) {
+        (0, 1) => Verdict::Fail(PublishErrorKind::Retryable),
+        _ => Verdict::Accept,
+    });
+    let mut gate = Gate::new(&store);
+    gate.reply_latency = Duration::from_millis(10);
+    let relay = Relay::shared(Arc::new(gate.clone()), Arc::new(Connection(broker.clone())))
+        .configure(|config| config.batch_size = 4);
+    let relay = start(relay).await;
+    let messages: Vec<_> = (0..20).map(|n| keyed("k", n)).collect();
+    store.enqueue_all(&messages);
+    until("they wait behind the first", || relay.stats().held == 19).await;
+    until("the first is settled", || store.deferred().len() == 19).await;
+    gate.close(Closed::Settles);
+    until("a page of them is delivered", || broker.delivered().len() == 5).await;
+    let reads = relay.stats().reads;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let reads = relay.stats().reads - reads;
+    // One each 100 ms, and the usual looks for new messages. One after the other, these would be 500.
+    assert!(reads < 100, "{reads} reads in 5 seconds");
+    gate.open();
+    drained(&relay).await;
+    assert_once(&broker.delivered(), &messages);
+    assert_in_order(&broker.delivered());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_late_commit_below_the_cursor_is_found_by_the_sweep() {
     let store = MemoryStore::new();
     let broker = plain_broker();

@@ -39,7 +39,8 @@ impl Queue {
         !self.fetchable.is_empty()
     }
 
-    /// Takes what was read for [`Queue::start_fetch`], by `seq`; `more` if there may be more.
+    /// Takes what was read for [`Queue::start_fetch`], by `seq`; `more` if there may be more. Says whether that has brought
+    /// anything: what was delivered and is not settled yet is read again, and there may be nothing else on a page.
     ///
     /// Rows beyond `read_upto` are left where they are for now: an earlier fresh one of their key may still come.
     pub(crate) fn fetched(
@@ -48,11 +49,12 @@ impl Queue {
         rows: Vec<StoredMessage>,
         more: bool,
         read_upto: Seq,
-    ) {
+    ) -> bool {
+        let mut advanced = false;
         let mut too_early: HashMap<OrderingKey, Seq> = HashMap::new();
         for row in rows {
             if row.seq <= read_upto {
-                self.admit(row);
+                advanced |= self.admit(row);
             } else if let Some(key) = row.message.ordering_key() {
                 too_early.entry(key.clone()).or_insert(row.seq);
             }
@@ -67,6 +69,7 @@ impl Queue {
             // Complete only if nothing was moved there since: such a row may have been too late for this read.
             let complete = !more && moves == state.moves && !too_early.contains_key(key);
             state.fetch = if complete { Fetch::No } else { Fetch::Wanted };
+            advanced |= complete;
             match &mut state.hold {
                 Hold::Releasing { .. } if complete => state.hold = Hold::Free,
                 Hold::Releasing { first, .. } => {
@@ -78,6 +81,7 @@ impl Queue {
             }
             self.refresh(key);
         }
+        advanced
     }
 
     /// The read failed; it is done again.
