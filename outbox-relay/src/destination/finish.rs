@@ -114,8 +114,6 @@ impl Destination {
         now: Instant,
     ) {
         self.settling = false;
-        // What is fetched may have been in the way of the rest.
-        self.fetch_not_before = now;
         match settled {
             Ok(settled) if settled.stale => {
                 self.shared.health.succeeded();
@@ -152,6 +150,9 @@ impl Destination {
         if settlements.is_empty() {
             return;
         }
+        // They may have been all that a fetch found. Here, because a fetch that ends after its rows were settled has
+        // still found them.
+        self.fetch_not_before = now;
         match self.queue.settled(settlements).due_in {
             Some(Duration::ZERO) => self.reader.is_due(now),
             Some(due_in) => self.reader.falls_due(now + due_in),

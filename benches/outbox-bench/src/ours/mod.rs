@@ -76,7 +76,7 @@ impl Ours {
         Ok(())
     }
 
-    /// Waits until it is connected, owns all shards and has looked for messages.
+    /// Waits until it is connected, owns shards and has looked for messages.
     pub(crate) async fn at_work(&self) -> Result<()> {
         let idle = async {
             while self.shards() == 0 {
