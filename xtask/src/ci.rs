@@ -25,6 +25,7 @@ pub(crate) fn run(sh: &Shell, steps: &mut Steps, options: &Options) -> Result<()
     steps.step("links", || checks::links(sh))?;
     steps.step("promises", || checks::promises(sh))?;
     steps.step("headers", services::headers)?;
+    checks::locked(sh, steps)?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     steps.run("lints", cargo(sh, &clippy))?;
     // Only libraries: the binary `outbox` would overwrite the pages of the library `outbox`.

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 
 pub(crate) use architecture::architecture;
 pub(crate) use dependencies::dependencies;
-pub(crate) use excluded::excluded;
+pub(crate) use excluded::{excluded, locked};
 pub(crate) use features::features;
 pub(crate) use links::links;
 pub(crate) use promises::promises;
