@@ -22,6 +22,8 @@ pub(crate) struct Gate {
     asked: Arc<AtomicUsize>,
     /// How long an answer is on its way back.
     pub(crate) reply_latency: Duration,
+    /// The same for a settle, where it is another.
+    pub(crate) settle_latency: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,13 @@ impl Gate {
             silent_until: Arc::default(),
             asked: Arc::default(),
             reply_latency: Duration::ZERO,
+            settle_latency: None,
         }
+    }
+
+    /// What is behind it.
+    pub(crate) fn store(&self) -> &MemoryStore {
+        &self.store
     }
 
     /// What is asked within this time is swallowed, as by a connection that nobody has closed.
@@ -76,8 +84,12 @@ impl Gate {
     }
 
     async fn answer<T>(&self, answer: T) -> T {
-        if !self.reply_latency.is_zero() {
-            tokio::time::sleep(self.reply_latency).await;
+        Self::answer_after(self.reply_latency, answer).await
+    }
+
+    async fn answer_after<T>(latency: Duration, answer: T) -> T {
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
         }
         answer
     }
@@ -113,7 +125,7 @@ macro_rules! through_the_gate {
                 let sent = tokio::spawn(async move {
                     gate.pass(true).await;
                     let answer = gate.store.settle(&fence, &outcomes).await;
-                    gate.answer(answer).await
+                    Self::answer_after(gate.settle_latency.unwrap_or(gate.reply_latency), answer).await
                 });
                 sent.await.unwrap()
             }

@@ -107,22 +107,52 @@ async fn a_read_that_began_before_a_settle_brings_nothing_back() {
     assert_in_order(&broker.delivered());
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_waits_to_be_settled_is_not_read_in_circles() {
-    let store = MemoryStore::new();
-    let broker = MemoryTransport::new().with_behaviour(|message, nth| match (number(message), nth) {
-        (0, 1) => Verdict::Fail(PublishErrorKind::Retryable),
-        _ => Verdict::Accept,
-    });
-    let mut gate = Gate::new(&store);
-    gate.reply_latency = Duration::from_millis(10);
+/// These wait behind the first, which failed, and are read four at a time. The store takes 10 ms for each answer.
+async fn released(gate: &Gate, broker: &MemoryTransport, messages: &[OutboxMessage]) -> RelayHandle {
     let relay = Relay::shared(Arc::new(gate.clone()), Arc::new(Connection(broker.clone())))
         .configure(|config| config.batch_size = 4);
     let relay = start(relay).await;
+    let store = gate.store();
+    store.enqueue_all(messages);
+    let waiting = messages.len() - 1;
+    until("they wait behind the first", || relay.stats().held == waiting as u64).await;
+    until("the first is settled", || store.deferred().len() == waiting).await;
+    relay
+}
+
+fn slow_gate() -> Gate {
+    let mut gate = Gate::new(&MemoryStore::new());
+    gate.reply_latency = Duration::from_millis(10);
+    gate
+}
+
+fn fails_the_first_at_first() -> MemoryTransport {
+    MemoryTransport::new().with_behaviour(|message, nth| match (number(message), nth) {
+        (0, 1) => Verdict::Fail(PublishErrorKind::Retryable),
+        _ => Verdict::Accept,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_a_released_key_follows_the_settle_of_the_one_before() {
+    let (mut gate, broker) = (slow_gate(), fails_the_first_at_first());
+    // So a read that began before a settle ends after it, and has found only what is settled by then.
+    gate.settle_latency = Some(Duration::from_millis(5));
+    let messages: Vec<_> = (0..401).map(|n| keyed("k", n)).collect();
+    let _relay = released(&gate, &broker, &messages).await;
+    let begin = Instant::now();
+    until("all are delivered", || broker.delivered().len() == messages.len()).await;
+    // 100 pages, with a read and a settle of each. A pause of 100 ms between them would be 10 seconds.
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_once(&broker.delivered(), &messages);
+    assert_in_order(&broker.delivered());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_be_settled_is_not_read_in_circles() {
+    let (gate, broker) = (slow_gate(), fails_the_first_at_first());
     let messages: Vec<_> = (0..20).map(|n| keyed("k", n)).collect();
-    store.enqueue_all(&messages);
-    until("they wait behind the first", || relay.stats().held == 19).await;
-    until("the first is settled", || store.deferred().len() == 19).await;
+    let relay = released(&gate, &broker, &messages).await;
     gate.close(Closed::Settles);
     until("a page of them is delivered", || broker.delivered().len() == 5).await;
     let reads = relay.stats().reads;
