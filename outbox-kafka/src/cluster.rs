@@ -109,10 +109,16 @@ impl Cluster {
         }
         if !cfg!(feature = "tls") {
             if self.tls.required {
-                return Err(incomplete("tls=required needs the cargo feature `tls` of outbox-kafka"));
+                return Err(incomplete(
+                    "tls=required needs the cargo feature `kafka-tls` of outbox and of outbox-cli, \
+                     which is `tls` of outbox-kafka",
+                ));
             }
             if matches!(self.sasl, Some(Sasl::ScramSha256 | Sasl::ScramSha512)) {
-                return Err(incomplete("sasl=scram-… needs the cargo feature `tls` of outbox-kafka"));
+                return Err(incomplete(
+                    "sasl=scram-… needs the cargo feature `kafka-tls` of outbox and of outbox-cli, \
+                     which is `tls` of outbox-kafka",
+                ));
             }
         }
         Ok(())

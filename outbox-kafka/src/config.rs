@@ -175,8 +175,8 @@ impl KafkaConfig {
         self
     }
 
-    /// How many messages wait for their confirmation at most, over all calls; 2,000 by default. It bounds how many
-    /// duplicates a crash can cause.
+    /// How many messages wait for their confirmation at most, over all calls; 2,000 by default. After a crash they may
+    /// come twice, and so may what was confirmed and not yet settled: at most `window_rows` of the relay.
     #[must_use]
     pub fn max_in_flight(mut self, messages: usize) -> Self {
         self.max_in_flight = messages;
@@ -451,7 +451,9 @@ mod tests {
     #[test]
     fn what_this_build_lacks_is_named() {
         for url in ["kafka://h?tls=required", "kafka://u:p@h?sasl=scram-sha-512"] {
-            assert!(error(url).contains("needs the cargo feature `tls` of outbox-kafka"), "{}", error(url));
+            for name in ["needs the cargo feature `kafka-tls` of outbox and", "`tls` of outbox-kafka"] {
+                assert!(error(url).contains(name), "{}", error(url));
+            }
         }
     }
 

@@ -107,9 +107,9 @@ impl NatsConfig {
     }
 
     /// How many messages wait for their confirmation at most, over all calls; 1,024 by default: four calls, so that one is
-    /// encoded while the other waits. It bounds how many messages a crash of the relay sends twice; within the stream's
-    /// duplicate window the second copies are dropped. With fewer it is slower: a call waits for all of its 256, and has
-    /// ever less under way meanwhile.
+    /// encoded while the other waits. After a crash of the relay they may be sent twice, and so may what was confirmed and
+    /// not yet settled, at most `window_rows` of the relay; within the stream's duplicate window the second copies are
+    /// dropped. With fewer it is slower: a call waits for all of its 256, and has ever less under way meanwhile.
     #[must_use]
     pub fn max_in_flight(mut self, messages: usize) -> Self {
         self.max_in_flight = messages;

@@ -159,8 +159,8 @@ impl RedisConfig {
         self
     }
 
-    /// How many messages wait for their confirmation at most, over all calls; 1,000 by default. It bounds how many
-    /// duplicates a crash can cause.
+    /// How many messages wait for their confirmation at most, over all calls; 1,000 by default. After a crash they may
+    /// come twice, and so may what was confirmed and not yet settled: at most `window_rows` of the relay.
     #[must_use]
     pub fn max_in_flight(mut self, messages: usize) -> Self {
         self.max_in_flight = messages;
