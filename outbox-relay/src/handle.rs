@@ -147,16 +147,6 @@ pub async fn drained(store: &dyn OutboxStore, hint: impl Fn()) -> Result<(), Sto
 impl Drop for RelayHandle {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
-        if let Some(running) = self.running.take() {
-            // Keep the sender alive until the relay has ended: its end would abort what is under way.
-            let stop = self.stop.clone();
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move {
-                    let _ = running.await;
-                    drop(stop);
-                });
-            }
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +47,33 @@ pub(crate) enum LeaseEvent {
     Left { destination: usize, shard: ShardId, epoch: Epoch },
     /// A settle was refused: look at the leases now.
     Stale,
-    /// What was in flight when the former owners vanished has been tried.
-    Absolve { shards: Vec<(ShardId, Epoch)> },
+    /// This destination has tried what was in flight when the former owners vanished.
+    Absolve { destination: usize, shards: Vec<Lease> },
+}
+
+/// A shard, and under which lease.
+type Lease = (ShardId, Epoch);
+
+/// What some destinations have told, and others not yet.
+#[derive(Debug, Default)]
+pub(crate) struct Told(BTreeMap<Lease, HashSet<usize>>);
+
+impl Told {
+    /// One more destination has told it of a lease. Says whether it was the last one.
+    fn all_have_told(&mut self, destinations: usize, destination: usize, lease: Lease) -> bool {
+        let told = self.0.entry(lease).or_default();
+        told.insert(destination);
+        let all = told.len() >= destinations;
+        if all {
+            self.0.remove(&lease);
+        }
+        all
+    }
+
+    /// What was told of leases that are over is of no use.
+    fn retain(&mut self, held: &BTreeMap<ShardId, Held>) {
+        self.0.retain(|(shard, epoch), _| held.get(shard).is_some_and(|held| held.epoch == *epoch));
+    }
 }
 
 /// Keeps the leases of one relay: renews them, takes what is free up to a fair share, and hands over what exceeds it.
@@ -63,6 +88,12 @@ pub(crate) struct LeaseKeeper {
     pub(crate) finished: watch::Receiver<bool>,
     pub(crate) health: Arc<StoreHealth>,
     pub(crate) counters: Arc<Counters>,
+    /// Who has nothing of a shard under way any more.
+    pub(crate) left: Told,
+    /// Who has tried what killed the former owners of a shard, or may have.
+    pub(crate) absolved: Told,
+    /// Finished with by everybody, but not yet released: the store failed.
+    pub(crate) unreleased: BTreeSet<Lease>,
 }
 
 impl LeaseKeeper {
@@ -88,7 +119,6 @@ impl LeaseKeeper {
     }
 
     async fn keep(&mut self) {
-        let mut left: BTreeMap<ShardId, HashSet<usize>> = BTreeMap::new();
         let mut next = Instant::now();
         while !*self.finished.borrow() {
             tokio::select! {
@@ -96,15 +126,20 @@ impl LeaseKeeper {
                 () = tokio::time::sleep_until(next) => next = self.tick().await,
                 event = self.events.recv() => match event {
                     Some(LeaseEvent::Left { destination, shard, epoch }) => {
-                        let gone = left.entry(shard).or_default();
-                        gone.insert(destination);
-                        if gone.len() == self.destinations {
-                            left.remove(&shard);
+                        if self.left.all_have_told(self.destinations, destination, (shard, epoch)) {
                             self.release(shard, epoch).await;
                         }
                     }
                     Some(LeaseEvent::Stale) => next = self.tick().await,
-                    Some(LeaseEvent::Absolve { shards }) => self.absolve(shards).await,
+                    Some(LeaseEvent::Absolve { destination, shards }) => {
+                        let (all, absolved) = (self.destinations, &mut self.absolved);
+                        let shards = shards.into_iter();
+                        let shards: Vec<Lease> =
+                            shards.filter(|lease| absolved.all_have_told(all, destination, *lease)).collect();
+                        if !shards.is_empty() {
+                            self.absolve(shards).await;
+                        }
+                    }
                     None => break,
                 },
                 changed = self.finished.changed() => if changed.is_err() { break },
@@ -165,6 +200,10 @@ impl LeaseKeeper {
             held,
             trusted_until: Some(sent + self.config.lease_ttl - self.config.lease_margin),
         });
+        self.forget_former();
+        for (shard, epoch) in std::mem::take(&mut self.unreleased) {
+            self.release(shard, epoch).await;
+        }
         let interval = self.config.renew_interval();
         sent + if hungry { interval.min(Duration::from_secs(1)) } else { interval }
     }
@@ -183,19 +222,35 @@ impl LeaseKeeper {
         }
     }
 
+    /// Forgets what was told of leases that are over.
+    fn forget_former(&mut self) {
+        let view = self.view.borrow();
+        self.left.retain(&view.held);
+        self.absolved.retain(&view.held);
+        self.unreleased
+            .retain(|(shard, epoch)| view.held.get(shard).is_some_and(|held| held.epoch == *epoch));
+    }
+
     async fn release(&mut self, shard: ShardId, epoch: Epoch) {
         let fence = Fence::new(self.relay, [(shard, epoch)]);
         match within(self.config.store_timeout(), "release", self.store.release(&fence)).await {
-            Ok(()) => tracing::info!(shard, "handed a shard over"),
-            // It runs out by itself, since it is not in the view any more and so not ours to work on.
-            Err(error) => self.health.failed(&error),
+            Ok(()) => {
+                tracing::info!(shard, "handed a shard over");
+                self.view.send_modify(|view| {
+                    if view.held.get(&shard).is_some_and(|held| held.epoch == epoch) {
+                        view.held.remove(&shard);
+                    }
+                });
+            }
+            // Renewals would keep it ours for ever, with nobody at work on it: the next one is followed by another try.
+            Err(error) => {
+                self.health.failed(&error);
+                self.unreleased.insert((shard, epoch));
+            }
         }
-        self.view.send_modify(|view| {
-            view.held.remove(&shard);
-        });
     }
 
-    async fn absolve(&self, shards: Vec<(ShardId, Epoch)>) {
+    async fn absolve(&self, shards: Vec<Lease>) {
         let fence = Fence::new(self.relay, shards.iter().copied());
         if let Err(error) = within(self.config.store_timeout(), "absolve", self.store.absolve(&fence)).await {
             self.health.failed(&error);
@@ -209,5 +264,23 @@ impl LeaseKeeper {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_of_a_former_lease_counts_for_no_later_one() {
+        let mut told = Told::default();
+        assert!(!told.all_have_told(2, 0, (5, 3)));
+        assert!(!told.all_have_told(2, 0, (5, 3)), "the same one, again");
+        let held = Held { epoch: 6, unclean_takeovers: 0, leaving: true };
+        told.retain(&BTreeMap::from([(5, held)]));
+        assert_eq!(told.0.len(), 0, "it is forgotten");
+        assert!(!told.all_have_told(2, 1, (5, 6)));
+        assert!(told.all_have_told(2, 0, (5, 6)));
+        assert!(!told.all_have_told(2, 1, (5, 6)), "it begins anew");
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::destination::{Destination, Shared};
 use crate::error::RelayError;
 use crate::handle::RelayHandle;
 use crate::health::{DestinationHealth, StoreHealth};
-use crate::leases::{LeaseKeeper, LeaseView};
+use crate::leases::{LeaseKeeper, LeaseView, Told};
 use crate::metrics::{self, SharedFigures};
 use crate::monitor::RelayMonitor;
 use crate::policy::{OnDead, RetryPolicy};
@@ -183,6 +184,9 @@ impl Relay {
             finished,
             health: Arc::clone(&health),
             counters: Arc::clone(&counters),
+            left: Told::default(),
+            absolved: Told::default(),
+            unreleased: BTreeSet::new(),
         };
         let shared = Shared {
             relay,
@@ -209,7 +213,10 @@ impl Relay {
         }
         tracing::info!(%relay, label = config.label, "the relay has started");
         let mut stopped = stopping.clone();
+        let stopper = stop.clone();
         let running = tokio::spawn(async move {
+            // The end of the last sender would abort what is under way, and the handle may be gone before.
+            let _stopper = stopper;
             let mut keeping = JoinSet::new();
             keeping.spawn(keeper.run());
             let mut ended = Ok(());

@@ -21,7 +21,7 @@ impl Destination {
         if let Some(shards) = self.queue.end_care(self.reader.is_at_end(now)) {
             let owned = self.queue.owned();
             let shards = shards.iter().filter_map(|shard| Some((shard, owned.epoch(shard)?))).collect();
-            let _ = self.shared.lease_events.send(LeaseEvent::Absolve { shards });
+            let _ = self.shared.lease_events.send(LeaseEvent::Absolve { destination: self.number, shards });
         }
         if self.stop_deadline.is_none() {
             self.start_publishing(now);

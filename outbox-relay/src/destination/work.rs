@@ -192,8 +192,10 @@ pub(crate) async fn publish(
 }
 
 pub(crate) async fn check(transport: Arc<dyn Transport>, timeout: Duration) -> Event {
-    let result = match tokio::time::timeout(timeout, transport.check()).await {
-        Ok(result) => result,
+    let checking = AssertUnwindSafe(transport.check()).catch_unwind();
+    let result = match tokio::time::timeout(timeout, checking).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err(PublishError::unavailable("the transport panicked")),
         Err(_elapsed) => Err(PublishError::unavailable("the broker did not answer in time")),
     };
     Event::Checked { result }

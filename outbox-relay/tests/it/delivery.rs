@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outbox_core::{OutboxMessage, TransportCapabilities};
+use outbox_core::{OutboxMessage, StoreErrorKind, TransportCapabilities};
 use outbox_memory::{MemoryStore, MemoryTransport};
 use outbox_relay::Relay;
 use tokio::time::Instant;
@@ -228,4 +228,56 @@ async fn large_messages_stay_within_the_budget_of_memory() {
     assert_once(&broker.delivered(), &messages);
     let largest = largest.load(std::sync::atomic::Ordering::Relaxed);
     assert!((2..=10).contains(&largest), "{largest} messages of 500 kB at once, with a budget of 4 MB");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_could_not_be_released_is_released_later() {
+    let store = MemoryStore::with_shards(8);
+    let broker = plain_broker();
+    let first = relay(&store, &broker).await;
+    until("one relay has all", || first.stats().shards == 8).await;
+    for _ in 0..4 {
+        store.fail_next("release", StoreErrorKind::Unavailable);
+    }
+    let second = relay(&store, &broker).await;
+    until("they share", || first.stats().shards == 4 && second.stats().shards == 4).await;
+    assert!(store.calls("release") >= 8, "{} releases", store.calls("release"));
+    let messages: Vec<_> = (0..200).map(|n| keyed(&format!("k{n}"), n)).collect();
+    store.enqueue_all(&messages);
+    drained(&first).await;
+    assert_once(&broker.delivered(), &messages);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_takes_one_at_a_time_gets_those_without_a_key_too() {
+    let store = MemoryStore::new();
+    let broker = MemoryTransport::new()
+        .with_capabilities(TransportCapabilities::new("narrow").max_batch(1).max_in_flight(1));
+    let with_key: Vec<_> = (0..100).map(|n| keyed(&format!("k{n}"), n)).collect();
+    let without: Vec<_> = (100..110).map(unkeyed).collect();
+    store.enqueue_all(&[with_key, without].concat());
+    let relay = relay(&store, &broker).await;
+    drained(&relay).await;
+    let delivered = broker.delivered();
+    let (first, _) = delivered.split_at(20);
+    assert_eq!(numbers(first).iter().filter(|number| **number >= 100).count(), 10, "they take turns");
+}
+
+#[test]
+fn a_handle_may_be_dropped_outside_of_the_runtime() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let (store, broker) = (MemoryStore::new(), plain_broker());
+    broker.set_latency(Duration::from_millis(50));
+    let relay = runtime.block_on(async {
+        let relay = relay(&store, &broker).await;
+        store.enqueue_all(&[unkeyed(1)]);
+        until("it is under way", || broker.publishes() == 1).await;
+        relay
+    });
+    let monitor = relay.monitor();
+    drop(relay);
+    runtime.block_on(until("the relay has ended", || !monitor.status().running));
+    assert_eq!(numbers(&broker.delivered()), [1]);
+    assert_eq!(store.pending(), [], "it was settled");
 }

@@ -47,6 +47,8 @@ pub(crate) struct Queue {
     /// Keys that can send, in turn.
     sendable: VecDeque<OrderingKey>,
     unkeyed: VecDeque<Entry>,
+    /// Where a batch is one message: whether an unkeyed one had the last turn.
+    unkeyed_had_turn: bool,
     paused_keys: BinaryHeap<Reverse<(Instant, OrderingKey)>>,
     paused_unkeyed: Vec<(Instant, Entry)>,
     fetchable: VecDeque<OrderingKey>,
@@ -120,6 +122,7 @@ impl Queue {
             keys: HashMap::default(),
             sendable: VecDeque::new(),
             unkeyed: VecDeque::new(),
+            unkeyed_had_turn: false,
             paused_keys: BinaryHeap::new(),
             paused_unkeyed: Vec::new(),
             fetchable: VecDeque::new(),

@@ -13,8 +13,16 @@ impl Queue {
     /// where the transport promises pipelined order.
     pub(crate) fn next_batch(&mut self, most: usize) -> Batch {
         let mut batch = Batch::for_messages(most.min(self.sendable.len() + self.unkeyed.len()));
-        // Keyed and unkeyed messages share the batch, so that neither starves the other.
-        let share = if self.unkeyed.is_empty() { most } else { most.div_ceil(2) };
+        // Keyed and unkeyed messages share the batch, so that neither starves the other. They take turns where one is all
+        // of it.
+        let share = match (self.unkeyed.is_empty(), most) {
+            (true, _) => most,
+            (false, 1) => {
+                self.unkeyed_had_turn = !self.unkeyed_had_turn;
+                usize::from(!self.unkeyed_had_turn)
+            }
+            (false, _) => most.div_ceil(2),
+        };
         // Each key gets one turn per call: those that are listed again while this runs wait for the next batch.
         for _ in 0..self.sendable.len() {
             if batch.len() >= share {
