@@ -248,8 +248,10 @@ pub struct OperatorRequest {
     pub id: MessageId,
     /// Its key.
     pub key: Option<OrderingKey>,
-    /// Whether the key is parked at or before this message.
+    /// Whether it is a dead letter of a parked key: the message that the key stopped at, or one that followed it.
     pub parked: bool,
+    /// Whether it is the message that a parked key stopped at.
+    pub stops_key: bool,
     /// What to do.
     pub action: OperatorAction,
 }

@@ -70,6 +70,9 @@ fn holds(words: &Vocabulary, clauses: &str) -> String {
     )
 }
 
+/// 0 for what is not parked, 1 for what follows another, 2 for what a key stopped at.
+const PARKED: &str = "CASE WHEN m.parked_behind IS NULL THEN 0 WHEN m.parked_behind = m.id THEN 2 ELSE 1 END";
+
 /// The columns are those of [`request`].
 fn requests(words: &Vocabulary, clauses: &str) -> String {
     let (requests, shard) = (&words.requests, words.number(&words.shard("m")));
@@ -87,7 +90,7 @@ fn requests(words: &Vocabulary, clauses: &str) -> String {
              FROM {join} ON m.id = r.message_id WHERE true{more}{clauses}"
         )
     };
-    let dead = each("2", &words.dead_letters, "CASE WHEN m.parked_behind IS NULL THEN 0 ELSE 1 END", "");
+    let dead = each("2", &words.dead_letters, PARKED, "");
     let blocked = each("1", &words.deferred, "0", " AND m.attempts > 0 AND m.due_at IS NOT NULL");
     format!(
         "SELECT lane, number, shard, id, k, parked, action FROM ({dead} UNION ALL {blocked}) q \
@@ -170,7 +173,7 @@ fn hold(row: &Row) -> Result<KeyHold, StoreError> {
 }
 
 fn request(row: &Row) -> Result<OperatorRequest, StoreError> {
-    let number = row.number(1)?;
+    let (number, parked) = (row.number(1)?, row.number(5)?);
     let action = match row.text(6)? {
         Some("replay") => OperatorAction::Replay,
         Some("discard") => OperatorAction::Discard,
@@ -184,7 +187,8 @@ fn request(row: &Row) -> Result<OperatorRequest, StoreError> {
         shard: row.small(2)?,
         id: row.required_id(3)?,
         key: row.lossy_text(4)?.map(|key| OrderingKey::stored(&key)),
-        parked: row.number(5)? == 1,
+        parked: parked > 0,
+        stops_key: parked == 2,
         action,
     })
 }

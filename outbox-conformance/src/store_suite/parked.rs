@@ -47,7 +47,8 @@ pub async fn a_replay_moves_the_whole_key<F: StoreFixture>(fixture: Arc<F>) {
     relay.park(&other).await;
 
     let asked = relay.asked(&batch[0], OperatorAction::Replay).await;
-    assert_eq!((asked.row.lane, asked.parked, asked.key.unwrap().as_str()), (Lane::Dead, true, "k"));
+    assert_eq!((asked.row.lane, asked.key.unwrap().as_str()), (Lane::Dead, "k"));
+    assert_eq!((asked.parked, asked.stops_key), (true, true));
     assert!(relay.settle(&[(asked.row, Outcome::Replay)]).await >= 1);
 
     let mut back = waiting(&relay, "k").await;
@@ -88,6 +89,7 @@ pub async fn a_replayed_follower_takes_its_key_along<F: StoreFixture>(fixture: A
     fixture.enqueue(&batch).await;
     relay.park(&batch).await;
     let asked = relay.asked(&batch[2], OperatorAction::Replay).await;
+    assert_eq!((asked.parked, asked.stops_key), (true, false));
     relay.settle(&[(asked.row, Outcome::Replay)]).await;
     assert!(relay.dead().await.is_empty());
     let mut back = waiting(&relay, "k").await;

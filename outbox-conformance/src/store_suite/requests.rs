@@ -19,7 +19,10 @@ pub async fn a_replay_without_parked_key_is_due_at_once<F: StoreFixture>(fixture
     relay.settle(&rows.iter().map(|row| (row.row, rejected())).collect::<Vec<_>>()).await;
     for (message, row) in batch[..2].iter().zip(&rows) {
         let asked = relay.asked(message, OperatorAction::Replay).await;
-        assert_eq!((asked.row.lane, asked.parked, asked.shard), (Lane::Dead, false, row.shard));
+        assert_eq!(
+            (asked.row.lane, asked.shard, asked.parked, asked.stops_key),
+            (Lane::Dead, row.shard, false, false)
+        );
         assert_eq!(relay.settle(&[(asked.row, Outcome::Replay)]).await, 1);
         let due = relay.due().await;
         let back = find(&due, message);
@@ -42,7 +45,7 @@ pub async fn a_replayed_blocked_head_is_due_at_once<F: StoreFixture>(fixture: Ar
     relay.block(&batch, Duration::from_secs(600)).await;
     assert!(relay.due().await.is_empty());
     let asked = relay.asked(&batch[0], OperatorAction::Replay).await;
-    assert_eq!((asked.row.lane, asked.parked), (Lane::Deferred, false));
+    assert_eq!((asked.row.lane, asked.parked, asked.stops_key), (Lane::Deferred, false, false));
     assert_eq!(relay.settle(&[(asked.row, Outcome::Replay)]).await, 1);
     assert_eq!(ids(&relay.due().await), ids_of(&batch[..1]));
     assert_eq!(ids(&relay.held("k").await), ids_of(&batch[1..]), "its followers still wait");

@@ -3,8 +3,8 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use outbox_core::{
-    Claim, ClaimRequest, ClaimSource, DuePosition, HoldState, KeyHold, OperatorRequest, OrderingKey, RowId,
-    Scope, Seq, StoreError, StoreErrorKind, StoredMessage,
+    Claim, ClaimRequest, ClaimSource, DuePosition, HoldState, KeyHold, MessageId, OperatorRequest,
+    OrderingKey, RowId, Scope, Seq, StoreError, StoreErrorKind, StoredMessage,
 };
 
 use super::tables::{Deferred, Row, Tables};
@@ -142,24 +142,25 @@ impl Tables {
 
     pub(crate) fn requests(&self, scope: &Scope, limit: usize) -> Vec<OperatorRequest> {
         let found = self.requests.iter().flat_map(|(id, action)| {
-            let request = move |row: RowId, stored: &Row, parked: bool| OperatorRequest {
+            let request = move |row: RowId, stored: &Row, behind: Option<MessageId>| OperatorRequest {
                 row,
                 shard: self.shard(stored),
                 id: *id,
                 key: stored.key().cloned(),
-                parked,
+                parked: behind.is_some(),
+                stops_key: behind == Some(*id),
                 action: *action,
             };
             let dead =
                 self.dead.iter().filter(move |(_, dead)| dead.row.id() == *id).map(move |(number, dead)| {
-                    (&dead.row, request(RowId::dead(*number), &dead.row, dead.parked_behind.is_some()))
+                    (&dead.row, request(RowId::dead(*number), &dead.row, dead.parked_behind))
                 });
             let blocked = self
                 .deferred
                 .iter()
                 .filter(move |(_, deferred)| deferred.row.id() == *id && deferred.is_retrying())
                 .map(move |(number, deferred)| {
-                    (&deferred.row, request(RowId::deferred(*number), &deferred.row, false))
+                    (&deferred.row, request(RowId::deferred(*number), &deferred.row, None))
                 });
             dead.chain(blocked)
         });

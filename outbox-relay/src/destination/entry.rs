@@ -26,7 +26,7 @@ pub(crate) struct Meta {
 impl Meta {
     pub(crate) fn settlement(&self, outcome: Outcome, awaited_by: Option<OrderingKey>) -> Settlement {
         let Self { row, shard, epoch, size, .. } = *self;
-        Settlement { row, shard, epoch, outcome, awaited_by, releases: None, size }
+        Settlement { row, shard, epoch, outcome, awaited_by, size }
     }
 }
 
@@ -82,8 +82,6 @@ pub(crate) struct Settlement {
     pub(crate) outcome: Outcome,
     /// The key of which nothing may be fetched before this is written.
     pub(crate) awaited_by: Option<OrderingKey>,
-    /// The key that flows again once this is written.
-    pub(crate) releases: Option<OrderingKey>,
     /// Bytes given back when it is forgotten.
     pub(crate) size: usize,
 }

@@ -6,6 +6,7 @@ use outbox_core::{PublishError, Seq, StoreError};
 use tokio::time::Instant;
 
 use super::entry::{Batch, Results, Settlement};
+use super::queue::Aftermath;
 use super::reader::Look;
 use super::work::{Event, Found, Job, REQUESTS_PER_READ};
 use super::{Destination, FETCH_PAUSE};
@@ -153,7 +154,11 @@ impl Destination {
         // They may have been all that a fetch found. Here, because a fetch that ends after its rows were settled has
         // still found them.
         self.fetch_not_before = now;
-        match self.queue.settled(settlements).due_in {
+        let Aftermath { due_in, delayed } = self.queue.settled(settlements);
+        if delayed {
+            self.reader.asks_next_due(now);
+        }
+        match due_in {
             Some(Duration::ZERO) => self.reader.is_due(now),
             Some(due_in) => self.reader.falls_due(now + due_in),
             None => {}
@@ -214,8 +219,9 @@ impl Destination {
             (_, Found::Over(over)) => self.reader.mark_is_over(over, now),
             (_, Found::NextDue(next)) => self.reader.next_due_read(next, now),
             (_, Found::Requests(requests)) => {
-                requests.iter().for_each(|request| self.queue.carry_out(request));
-                self.reader.requests_read(requests.len() >= REQUESTS_PER_READ, now);
+                let carried_out = requests.iter().filter(|request| self.queue.carry_out(request)).count();
+                let more = requests.len() >= REQUESTS_PER_READ;
+                self.reader.requests_read(more, carried_out, now);
             }
             (job, found) => tracing::error!(?job, ?found, "a read found something else than it looked for"),
         }

@@ -126,6 +126,16 @@ impl Key {
         self.fetch == Fetch::Wanted && self.in_flight == 0 && self.writing == 0 && self.queue.is_empty()
     }
 
+    /// Whether all that there is to remember about it is that it does not flow, and the table says so, too.
+    pub(crate) fn is_only_held(&self) -> bool {
+        matches!(self.hold, Hold::Retrying { .. } | Hold::Parked { .. })
+            && self.queue.is_empty()
+            && self.in_flight == 0
+            && self.writing == 0
+            && self.fetch == Fetch::No
+            && !self.listed
+    }
+
     /// Whether there is nothing to remember about it.
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty()

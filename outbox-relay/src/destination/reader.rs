@@ -88,6 +88,8 @@ pub(crate) enum Look {
 const LONGEST_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// A page of the backstop per second: 5,000 rows a second cost next to nothing.
 const BACKSTOP_PAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// Before a page of requests is read again of which none could be carried out yet.
+const REQUESTS_PAUSE: Duration = Duration::from_millis(100);
 /// The time of the next due row is known from the rows this relay deferred; this is for those it did not.
 const DUE_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -346,8 +348,20 @@ impl Reader {
         self.due_check_at = now + DUE_CHECK_INTERVAL;
     }
 
-    pub(crate) fn requests_read(&mut self, full: bool, now: Instant) {
-        self.requests_at = if full { now } else { now + self.config.requests_interval };
+    /// Operators' requests were read, of which so many are carried out now; `more` if there may be more.
+    pub(crate) fn requests_read(&mut self, more: bool, carried_out: usize, now: Instant) {
+        self.requests_at = now
+            + match (more, carried_out) {
+                (false, _) => self.config.requests_interval,
+                // Those that are under way are read again until their settle is written.
+                (true, 0) => REQUESTS_PAUSE.min(self.config.requests_interval),
+                (true, _) => Duration::ZERO,
+            };
+    }
+
+    /// Asks the table when the next row falls due.
+    pub(crate) fn asks_next_due(&mut self, now: Instant) {
+        self.due_check_at = now;
     }
 }
 
@@ -369,7 +383,7 @@ mod tests {
         };
         let mut reader = Reader::new(config, now);
         reader.next_due_read(None, now);
-        reader.requests_read(false, now);
+        reader.requests_read(false, 0, now);
         reader
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::reader::Look;
 use super::work::{Job, ReadOrder};
-use super::{Destination, FETCH_KEYS, PROBE_MESSAGES, SETTLE_ROWS, SWEEP_PAGE, work};
+use super::{Destination, FETCH_KEYS, HOLDS_INTERVAL, PROBE_MESSAGES, SETTLE_ROWS, SWEEP_PAGE, work};
 use crate::breaker::Permission;
 use crate::leases::LeaseEvent;
 use crate::metrics::Path;
@@ -82,6 +82,12 @@ impl Destination {
     pub(super) fn start_reading(&mut self, now: Instant) {
         if self.reading || self.read_not_before > now {
             return;
+        }
+        // Only while nothing is read: what a read under way brings is not looked up.
+        if self.queue.keys_without_rows() > self.shared.config.max_held_keys {
+            self.queue.forget_holds();
+            self.look_up_holds = true;
+            self.holds_at = now + HOLDS_INTERVAL;
         }
         self.waits_for_key = self.queue.waits_for_key(now);
         let Some(job) = self.next_job(now) else { return };

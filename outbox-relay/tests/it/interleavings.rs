@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use outbox_core::{OutboxMessage, PublishErrorKind, TransportCapabilities};
+use outbox_core::{OperatorAction, OutboxAdmin, OutboxMessage, PublishErrorKind, TransportCapabilities};
 use outbox_memory::{MemoryStore, MemoryTransport, Verdict};
 use outbox_relay::{Relay, RelayError, RelayHandle};
 use tokio::time::Instant;
@@ -300,6 +300,41 @@ async fn more_held_keys_than_fit_are_looked_up_with_each_claim() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_that_are_parked_while_it_runs_are_looked_up_too_when_they_are_too_many() {
+    let store = MemoryStore::new();
+    let broker = quick_broker().with_behaviour(|message, _| match number(message) {
+        0 => Verdict::Fail(PublishErrorKind::Rejected),
+        _ => Verdict::Accept,
+    });
+    let relay = Relay::shared(Arc::new(store.clone()), Arc::new(broker.clone()))
+        .configure(|config| config.max_held_keys = 10);
+    let relay = start(relay).await;
+    let first: Vec<_> = (0..50).map(|k| keyed(&format!("k{k}"), 0)).collect();
+    store.enqueue_all(&first);
+    until("all are parked", || store.dead().len() == 50).await;
+    let before = store.calls("holds");
+    store.enqueue_all(&(0..50).map(|k| keyed(&format!("k{k}"), 1)).collect::<Vec<_>>());
+    store.enqueue_all(&[keyed("free", 1)]);
+    drained(&relay).await;
+    assert_eq!(store.dead().len(), 100);
+    assert_eq!(broker.delivered().len(), 1);
+    assert!(store.calls("holds") > before, "they are in memory, beyond their limit");
+    // Of a key that is not in memory, too, one that is discarded lets nothing go but itself.
+    let follower = store.dead().into_iter().find(|message| number(message) == 1).unwrap();
+    store.request(&[*follower.id()], OperatorAction::Discard).await.unwrap();
+    until("it is gone", || store.dead().len() == 99).await;
+    let key = follower.ordering_key().unwrap().as_str();
+    store.enqueue_all(&[keyed(key, 2)]);
+    drained(&relay).await;
+    assert_eq!(store.dead().len(), 100, "the key is parked all the same");
+    broker.set_behaviour(|_, _| Verdict::Accept);
+    let head = first.iter().find(|message| message.ordering_key() == follower.ordering_key()).unwrap();
+    store.request(&[*head.id()], OperatorAction::Replay).await.unwrap();
+    arrived(&broker, 3).await;
+    assert_eq!(numbers(&broker.delivered()), [1, 0, 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_broker_stops_nobody_else_and_fills_no_memory() {
     let store = MemoryStore::new();
     let (dead, live) = (plain_broker(), plain_broker());
@@ -331,6 +366,22 @@ async fn a_dead_broker_stops_nobody_else_and_fills_no_memory() {
     assert_once(&dead.delivered(), &audit);
     assert_in_order(&dead.delivered());
     assert_once(&live.delivered(), &orders);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_for_a_moment_later_comes_a_moment_later() {
+    let store = MemoryStore::new();
+    let broker = plain_broker();
+    let _relay = relay(&store, &broker).await;
+    let (idle, due) = (Duration::from_secs(3), Duration::from_secs(2));
+    tokio::time::sleep(idle).await;
+    // It counts from the time of day, which does not pass here.
+    let later = OutboxMessage::bytes("orders", "1").unwrap().delay(idle + due).build().unwrap();
+    store.enqueue_all(&[later]);
+    let begin = Instant::now();
+    arrived(&broker, 1).await;
+    let off = begin.elapsed().abs_diff(due);
+    assert!(off < Duration::from_millis(100), "after {:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

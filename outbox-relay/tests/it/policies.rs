@@ -10,6 +10,7 @@ use outbox_memory::{MemoryStore, MemoryTransport, Verdict};
 use outbox_relay::{OnDead, Relay, RetryPolicy};
 use tokio::time::Instant;
 
+use crate::gate::{Closed, Gate};
 use crate::harness::*;
 
 async fn dead(store: &MemoryStore) -> Vec<(usize, String, u16)> {
@@ -125,6 +126,59 @@ async fn a_replayed_key_is_held_until_all_of_it_is_delivered() {
     store.enqueue_all(&(40..60).map(|n| keyed("k", n)).collect::<Vec<_>>());
     drained(&relay).await;
     assert_eq!(numbers(&broker.delivered()), (0..60).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_a_replay_is_written_queues_behind_it() {
+    let store = MemoryStore::new();
+    let messages: Vec<_> = (0..3).map(|n| keyed("k", n)).collect();
+    let broker = plain_broker().with_behaviour(reject(&messages[0]));
+    store.enqueue_all(&messages);
+    let mut gate = Gate::new(&store);
+    gate.settle_latency = Some(Duration::from_secs(1));
+    let relay = start(Relay::shared(Arc::new(gate), Arc::new(broker.clone()))).await;
+    until("the key is parked", || store.dead().len() == 3).await;
+    drained(&relay).await;
+    broker.set_behaviour(|_, _| Verdict::Accept);
+    let asked = store.calls("settle");
+    store.request(&[*messages[0].id()], OperatorAction::Replay).await.unwrap();
+    until("it is being written", || store.calls("settle") > asked).await;
+    store.enqueue_all(&[keyed("k", 3)]);
+    relay.waker().wake();
+    arrived(&broker, 4).await;
+    store.enqueue_all(&[keyed("k", 4)]);
+    drained(&relay).await;
+    assert_eq!(numbers(&broker.delivered()), [0, 1, 2, 3, 4]);
+    assert_eq!(dead(&store).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_being_written_keep_nothing_else_waiting() {
+    let store = MemoryStore::new();
+    let broker = plain_broker().with_behaviour(|_, _| Verdict::Fail(PublishErrorKind::Rejected));
+    let messages: Vec<_> = (0..250).map(unkeyed).collect();
+    store.enqueue_all(&messages);
+    let mut gate = Gate::new(&store);
+    gate.reply_latency = Duration::from_millis(1);
+    let relay = start(Relay::shared(Arc::new(gate.clone()), Arc::new(broker.clone()))).await;
+    drained(&relay).await;
+    broker.set_behaviour(|_, _| Verdict::Accept);
+    gate.close(Closed::Settles);
+    let ids: Vec<_> = messages.iter().map(|message| *message.id()).collect();
+    store.request(&ids, OperatorAction::Replay).await.unwrap();
+    let asked = store.calls("requests");
+    until("they are read", || store.calls("requests") > asked + 1).await;
+    store.enqueue_all(&[unkeyed(250)]);
+    relay.waker().wake();
+    let reads = relay.stats().reads;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(numbers(&broker.delivered()), [250]);
+    // One each 100 ms, and the usual looks. One after the other, these would be 2,000.
+    let reads = relay.stats().reads - reads;
+    assert!(reads < 50, "{reads} reads in 2 seconds");
+    gate.open();
+    arrived(&broker, 251).await;
+    drained(&relay).await;
 }
 
 #[tokio::test(start_paused = true)]

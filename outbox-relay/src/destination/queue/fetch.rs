@@ -53,6 +53,11 @@ impl Queue {
         let mut advanced = false;
         let mut too_early: HashMap<OrderingKey, Seq> = HashMap::new();
         for row in rows {
+            // An operator has asked for something since this was read: it is fetched again when that is written.
+            let key = row.message.ordering_key().and_then(|key| self.keys.get(key));
+            if !key.is_some_and(|state| matches!(state.fetch, Fetch::Running { .. })) {
+                continue;
+            }
             if row.seq <= read_upto {
                 advanced |= self.admit(row);
             } else if let Some(key) = row.message.ordering_key() {

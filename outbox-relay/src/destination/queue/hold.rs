@@ -69,6 +69,16 @@ impl Queue {
         self.refresh(key);
     }
 
+    /// At least so many keys are in memory of which no message is.
+    pub(crate) fn keys_without_rows(&self) -> usize {
+        self.keys.len().saturating_sub(self.known.len())
+    }
+
+    /// Forgets the keys that do not flow. From here on they are to be looked up with the rows that are read.
+    pub(crate) fn forget_holds(&mut self) {
+        self.keys.retain(|_, key| !key.is_only_held());
+    }
+
     pub(super) fn hold_behind(&mut self, key: &OrderingKey, entry: &Entry, behind: MessageId) {
         if entry.meta.held {
             // It waits in the deferred table already, and is fetched from there when its time comes.
@@ -100,8 +110,8 @@ impl Queue {
             return;
         }
         if entry.meta.begun {
-            // It stays the one under way: its try is counted, and it is sent next.
-            self.careful.begin(entry.meta.shard, *entry.message.id(), entry.meta.attempts);
+            // It stays the one under way: its try is counted, it is in memory, and it is sent next.
+            self.careful.sent(entry.meta.shard, *entry.message.id());
         }
         if self.leaving.contains(entry.meta.shard) {
             // The next owner sends it.

@@ -120,7 +120,7 @@ impl Queue {
                 self.counters.retried.add(1);
                 let error = describe(error.as_ref());
                 tracing::debug!(id = %entry.message.id(), attempts, ?after, error, "will be tried again");
-                self.settle(&entry.meta, Outcome::Retry { attempts, after, error }, None);
+                self.settle(&entry.meta, Outcome::Retry { attempts, after, error }, key.clone());
                 if let Some(key) = key {
                     self.hold_key(&key, Hold::Retrying { head: *entry.message.id(), seq: entry.meta.seq });
                 }
@@ -170,7 +170,7 @@ impl Queue {
         let outcome = Outcome::Dead { attempts, reason, error, parked_behind };
         match (key, parked_behind) {
             (Some(key), Some(behind)) => {
-                self.settle(&entry.meta, outcome, None);
+                self.settle(&entry.meta, outcome, Some(key.clone()));
                 self.hold_key(&key, Hold::Parked { behind });
             }
             (key, _) => self.settle_head(&entry, key, outcome),

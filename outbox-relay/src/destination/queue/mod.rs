@@ -106,6 +106,8 @@ pub(crate) struct Verdict {
 pub(crate) struct Aftermath {
     /// A deferred row falls due this long from now.
     pub(crate) due_in: Option<Duration>,
+    /// A message that is for later was put aside; only the table says when it falls due.
+    pub(crate) delayed: bool,
 }
 
 impl Queue {

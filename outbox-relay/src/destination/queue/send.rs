@@ -130,7 +130,7 @@ impl Queue {
         }
         let attempts = entry.meta.attempts.saturating_add(1);
         self.careful.begin(entry.meta.shard, id, attempts);
-        self.settle(&entry.meta, Outcome::Begin { attempts }, None);
+        self.settle(&entry.meta, Outcome::Begin { attempts }, key.clone());
         if let Some(key) = key {
             self.hold_key(&key, Hold::Retrying { head: id, seq: entry.meta.seq });
         }

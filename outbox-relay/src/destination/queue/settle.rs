@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use outbox_core::{OperatorAction, OperatorRequest, OrderingKey, Outcome, Seq};
+use outbox_core::{Lane, OperatorAction, OperatorRequest, OrderingKey, Outcome, Seq};
 
 use super::{Aftermath, Queue};
 use crate::destination::entry::{Meta, Settlement};
@@ -16,33 +16,52 @@ impl Queue {
         self.settlements.push(meta.settlement(outcome, awaited_by));
     }
 
-    /// Carries out what an operator asked for, unless the row is under way.
-    pub(crate) fn carry_out(&mut self, request: &OperatorRequest) {
-        let Some(epoch) = self.owned.epoch(request.shard) else {
-            return;
+    /// Carries out what an operator asked for, unless the row is under way. Says whether it does.
+    pub(crate) fn carry_out(&mut self, request: &OperatorRequest) -> bool {
+        let OperatorRequest { row, shard, .. } = *request;
+        let outcome = match request.action {
+            OperatorAction::Replay => Outcome::Replay,
+            OperatorAction::Discard => Outcome::Discard,
+            _ => return false,
         };
-        if self.leaving.contains(request.shard) || !self.known.insert(request.row) {
-            return;
+        let Some(epoch) = self.owned.epoch(shard) else {
+            return false;
+        };
+        if self.leaving.contains(shard) || !self.known.insert(row) {
+            return false;
         }
         if let Some(rows) = self.per_shard.get_mut(usize::from(request.shard)) {
             *rows += 1;
         }
-        let outcome = match request.action {
-            OperatorAction::Replay => Outcome::Replay,
-            OperatorAction::Discard => Outcome::Discard,
-            _ => return,
+        let awaited_by = request.key.as_ref().filter(|key| self.release(key, request)).cloned();
+        self.settlements.push(Settlement { row, shard, epoch, outcome, awaited_by, size: 0 });
+        true
+    }
+
+    /// Lets a key go on once the request is written. Until then what is read of it waits behind what the request brings
+    /// back, and would otherwise be parked by a settle after that. Says whether the request releases the key.
+    fn release(&mut self, key: &OrderingKey, request: &OperatorRequest) -> bool {
+        let known = self.keys.get(key).map(|state| state.hold);
+        let released = match (request.action, request.row.lane) {
+            // Of a parked key all is replayed.
+            (OperatorAction::Replay, _) => request.parked,
+            (_, Lane::Dead) => request.stops_key,
+            _ => match known {
+                Some(Hold::Retrying { head, .. }) => head == request.id,
+                Some(Hold::Parked { .. }) => false,
+                Some(Hold::Free | Hold::Releasing { .. }) | None => true,
+            },
         };
-        // The key flows again if the whole of it is replayed, or if what it stopped at is discarded.
-        let replay = outcome == Outcome::Replay;
-        let known = request.key.as_ref().and_then(|key| self.keys.get(key)).map(|key| key.hold);
-        let released = match known {
-            Some(Hold::Retrying { head, .. }) => !replay && head == request.id,
-            Some(Hold::Parked { behind }) => request.parked && (replay || behind == request.id),
-            _ => request.parked,
-        };
-        let releases = request.key.clone().filter(|_| released);
-        let OperatorRequest { row, shard, .. } = *request;
-        self.settlements.push(Settlement { row, shard, epoch, outcome, awaited_by: None, releases, size: 0 });
+        if released {
+            let state = self.keys.entry(key.clone()).or_insert_with(|| Key::new(request.shard));
+            state.writing += 1;
+            // Behind one that is tried again everything waits, whatever comes back of the key.
+            if !matches!(state.hold, Hold::Retrying { head, .. } if head != request.id) {
+                state.hold = Hold::Releasing { behind: None, first: Seq::MIN };
+                state.fetch = Fetch::Wanted;
+            }
+        }
+        released
     }
 
     /// The next decisions to be written. A fence has one epoch per shard, so those that were made under an earlier one
@@ -74,22 +93,16 @@ impl Queue {
         let mut due = |after: std::time::Duration| {
             aftermath.due_in = Some(aftermath.due_in.map_or(after, |known| known.min(after)));
         };
-        for Settlement { row, shard, outcome, awaited_by, releases, size, .. } in settlements {
+        for Settlement { row, shard, outcome, awaited_by, size, .. } in settlements {
             self.forget(row, shard, size);
             match outcome {
                 Outcome::Retry { after, .. } => due(after),
                 Outcome::Begin { .. } | Outcome::Replay | Outcome::Discard => due(std::time::Duration::ZERO),
+                Outcome::Delay => aftermath.delayed = true,
                 _ => {}
             }
             if let Some(key) = awaited_by {
                 self.written(&key, &outcome);
-            }
-            if let Some(key) = releases {
-                // What waits behind the one it stopped at is in the deferred table now.
-                let state = self.keys.entry(key.clone()).or_insert_with(|| Key::new(shard));
-                state.hold = Hold::Releasing { behind: None, first: Seq::MIN };
-                state.fetch = Fetch::Wanted;
-                self.refresh(&key);
             }
         }
         aftermath

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use outbox_core::{OutboxMessage, PublishErrorKind, TransportCapabilities};
+use outbox_core::{
+    MessageId, OperatorAction, OutboxAdmin, OutboxMessage, OutboxStore, PublishErrorKind, Scope, ShardSet,
+    TopicFilter, TransportCapabilities,
+};
 use outbox_memory::{MemoryStore, MemoryTransaction, MemoryTransport, Verdict};
 use outbox_relay::{OnDead, Relay, RelayHandle};
 
@@ -50,6 +53,8 @@ pub(super) enum Event {
     Write(Vec<usize>, Fate),
     /// A transaction that is open ends.
     End(usize, End),
+    /// An operator asks for something about a message that is dead or was put aside.
+    Ask(usize, OperatorAction),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,7 +123,7 @@ impl World for RelayWorld {
 }
 
 fn event(random: &mut fastrand::Rng) -> Event {
-    match random.u8(0..26) {
+    match random.u8(0..28) {
         0 | 1 => Event::Start(knobs(random)),
         2 => Event::Kill(random.usize(0..3)),
         3 => Event::Stop(random.usize(0..3)),
@@ -133,6 +138,10 @@ fn event(random: &mut fastrand::Rng) -> Event {
         13..=15 => {
             let how = [End::Rollback, End::Commit, End::CommitAndGoOn][random.usize(0..3)];
             Event::End(random.usize(0..4), how)
+        }
+        16 | 17 => {
+            let action = [OperatorAction::Replay, OperatorAction::Discard][random.usize(0..2)];
+            Event::Ask(random.usize(0..8), action)
         }
         _ => {
             let keys: Vec<usize> = (0..random.usize(1..12)).map(|_| random.usize(0..KEYS)).collect();
@@ -198,6 +207,8 @@ struct Stage<'w> {
     relays: Vec<(RelayHandle, Gate)>,
     open: Vec<Open>,
     committed: Vec<OutboxMessage>,
+    /// Those that an operator wanted to be gone; they may have been delivered before.
+    discarded: HashSet<MessageId>,
     /// The number of the last message of each key.
     last: [usize; KEYS],
     /// Messages made so far.
@@ -230,6 +241,7 @@ impl<'w> Stage<'w> {
             relays: Vec::new(),
             open: Vec::new(),
             committed: Vec::new(),
+            discarded: HashSet::new(),
             last: [0; KEYS],
             made: 0,
         }
@@ -258,6 +270,7 @@ impl<'w> Stage<'w> {
                     self.write(&keys, Fate::Commit);
                 }
             }
+            Event::Ask(which, action) => self.ask(*which, *action).await,
             _ => {}
         }
     }
@@ -278,6 +291,24 @@ impl<'w> Stage<'w> {
             }
             Fate::Rollback => transaction.rollback(),
             Fate::Open => self.open.push(Open { transaction, messages, keys }),
+        }
+    }
+
+    async fn ask(&mut self, which: usize, action: OperatorAction) {
+        let candidates = [self.store.dead(), self.store.deferred()].concat();
+        if candidates.is_empty() {
+            return;
+        }
+        let message = &candidates[which % candidates.len()];
+        // Where the rest of a key went on, one that is replayed comes late, as asked for.
+        let comes_late = self.setup.policy == OnDead::Skip && message.ordering_key().is_some();
+        if action == OperatorAction::Replay && comes_late {
+            return;
+        }
+        // The store may be away.
+        let asked = self.store.request(&[*message.id()], action).await;
+        if asked.is_ok() && action == OperatorAction::Discard {
+            self.discarded.insert(*message.id());
         }
     }
 
@@ -312,6 +343,13 @@ impl<'w> Stage<'w> {
         self.relays.push((relay.start().await.unwrap(), gate));
     }
 
+    /// Whether nothing waits, and nothing that was asked for.
+    async fn is_at_rest(&self) -> bool {
+        let all = Scope { shards: ShardSet::all(self.setup.shards), topics: TopicFilter::default() };
+        let asked = self.store.requests(&all, 1).await.unwrap();
+        asked.is_empty() && self.store.pending().is_empty() && self.store.deferred().is_empty()
+    }
+
     /// Everything works from now on. What was promised?
     async fn end(mut self) -> Result<u64, String> {
         self.calm.store(true, Ordering::Relaxed);
@@ -322,7 +360,14 @@ impl<'w> Stage<'w> {
         let knobs = knobs(&mut fastrand::Rng::with_seed(self.setup.ids));
         self.start(&knobs).await;
         let last = &self.relays.last().unwrap().0;
-        if tokio::time::timeout(Duration::from_secs(2 * 3600), last.drained()).await.is_err() {
+        let drained = async {
+            last.drained().await.unwrap();
+            // What is replayed is on its way back then.
+            while !self.is_at_rest().await {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(2 * 3600), drained).await.is_err() {
             let stats: Vec<_> = self.relays.iter().map(|(relay, _)| relay.stats()).collect();
             let (pending, deferred) = (self.store.pending(), self.store.deferred());
             return Err(format!(
@@ -332,10 +377,13 @@ impl<'w> Stage<'w> {
         let (delivered, dead) = (self.broker.delivered(), self.store.dead());
         let reached: HashSet<_> = delivered.iter().chain(&dead).map(|message| *message.id()).collect();
         let expected: HashSet<_> = self.committed.iter().map(|message| *message.id()).collect();
-        let lost = expected.difference(&reached).count();
+        let arrived = |message: &&OutboxMessage| {
+            reached.contains(message.id()) || self.discarded.contains(message.id())
+        };
+        let lost: Vec<_> = self.committed.iter().filter(|message| !arrived(message)).map(name).collect();
         let phantom = reached.difference(&expected).count();
-        if (lost, phantom) != (0, 0) {
-            return Err(format!("{lost} are lost, {phantom} were never committed"));
+        if !lost.is_empty() || phantom > 0 {
+            return Err(format!("{lost:?} are lost, {phantom} were never committed"));
         }
         in_order(&delivered)?;
         let mut history = Fingerprint::new();
@@ -344,6 +392,12 @@ impl<'w> Stage<'w> {
         }
         Ok(history.value())
     }
+}
+
+/// Its key and its number within the key.
+fn name(message: &OutboxMessage) -> String {
+    let key = message.ordering_key().map_or("-", |key| key.as_str());
+    format!("{key}/{}", number(message))
 }
 
 /// What the broker does with a message depends on the message and on how often it was tried.
@@ -363,10 +417,7 @@ fn behave(broker: &MemoryTransport, temper: Option<u64>, calm: &Arc<AtomicBool>,
                 _ => Verdict::Accept,
             },
         };
-        journal.note(|| {
-            let key = message.ordering_key().map_or("-", |key| key.as_str());
-            format!("    {key}/{} reaches the broker, {nth}: {verdict:?}", number(message))
-        });
+        journal.note(|| format!("    {} reaches the broker, {nth}: {verdict:?}", name(message)));
         verdict
     });
 }
