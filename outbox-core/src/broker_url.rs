@@ -382,7 +382,11 @@ impl TlsConfig {
         match parameter.name() {
             "tls" => match parameter.text() {
                 "required" => self.required = true,
-                "off" => self.required = false,
+                // The scheme of the URL has asked for it, or the same parameter.
+                "off" if self.required => {
+                    return Err(parameter.invalid("required, as the URL says elsewhere"));
+                }
+                "off" => {}
                 _ => return Err(parameter.invalid("required or off")),
             },
             "tls_ca" => self.ca = file()?,
@@ -505,6 +509,8 @@ mod tests {
             tls.check("Test").map(|()| tls)
         };
         assert!(tls("tls=required&tls_ca=/ca.pem&tls_cert=/c.pem&tls_key=/k.pem").unwrap().required);
+        assert!(!tls("tls=off").unwrap().required);
+        assert!(tls("tls=required&tls=off").is_err());
         assert!(tls("tls=prefer").unwrap_err().to_string().contains("required or off"));
         assert!(tls("tls=required&tls_cert=/c.pem").is_err());
         assert!(tls("tls_ca=/ca.pem").is_err());

@@ -119,6 +119,9 @@ impl InboxStatements {
         consumer: &ConsumerName,
         ids: &[MessageId],
     ) -> Result<Vec<Admission>, E::Error> {
+        if let [id] = ids {
+            return Ok(vec![self.admit(executor, consumer, id).await?]);
+        }
         // Two that insert the same messages in another order would wait for each other. Of those that are equal the first
         // one stays the first.
         let mut order: Vec<usize> = (0..ids.len()).collect();
@@ -145,9 +148,6 @@ impl InboxStatements {
         part: &[MessageId],
         waited: &mut bool,
     ) -> Result<Vec<Admission>, E::Error> {
-        if let [id] = part {
-            return Ok(vec![self.admit_one(executor, consumer, id, waited).await?]);
-        }
         executor.run(SAVEPOINT).await?;
         let admissions = if self.all_fresh(executor, consumer, part, waited).await? {
             vec![Admission::Fresh; part.len()]

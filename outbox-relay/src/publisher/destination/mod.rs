@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
@@ -46,9 +45,8 @@ pub(super) struct Destination {
     timeout: Duration,
     in_flight: Semaphore,
     turns: Turns,
-    /// How often the client was reset.
-    resets: AtomicU64,
-    resetting: Mutex<()>,
+    /// When the last reset of the client began; locked while one is under way.
+    reset_at: Mutex<Option<Instant>>,
 }
 
 /// What a message falls back on.
@@ -86,8 +84,7 @@ impl Destination {
             timeout: config.publish_timeout,
             in_flight: Semaphore::new(most_in_flight),
             turns: Turns::new(),
-            resets: AtomicU64::new(0),
-            resetting: Mutex::new(()),
+            reset_at: Mutex::new(None),
         }
     }
 

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use outbox_core::{OrderingKey, OutboxMessage, PublishError, PublishErrorKind};
 use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::super::circuit::{Sent, Ticket};
@@ -80,26 +80,27 @@ impl Destination {
         call: &mut Vec<usize>,
         later: &mut Vec<usize>,
     ) -> Option<(SemaphorePermit<'_>, Option<Sent<'_>>)> {
-        let wanted = u32::try_from(call.len()).unwrap_or(u32::MAX);
-        let room = self.in_flight.acquire_many(wanted);
+        let room =
+            |call: &[usize]| self.in_flight.acquire_many(u32::try_from(call.len()).unwrap_or(u32::MAX));
         let Some(Fallback { circuit, .. }) = &self.fallback else {
-            return Some((room.await.ok()?, None));
+            return Some((room(call).await.ok()?, None));
         };
         let permit = if circuit.is_closed() {
             tokio::select! {
                 biased;
-                permit = room => permit.ok()?,
+                permit = room(call) => permit.ok()?,
                 // What fills the room is waiting for a broker that is away.
                 () = circuit.opened() => return None,
             }
         } else {
-            room.await.ok()?
+            // Room for one is enough to find out.
+            only_the_first(call, later);
+            room(call).await.ok()?
         };
         match circuit.ask() {
             Ticket::Free(sent) => Some((permit, Some(sent))),
             Ticket::Probe(sent) => {
-                later.extend(call.drain(1..));
-                later.sort_unstable();
+                only_the_first(call, later);
                 Some((permit, Some(sent)))
             }
             Ticket::No => None,
@@ -108,7 +109,6 @@ impl Destination {
 
     /// One call of the transport.
     async fn call(&self, messages: &[OutboxMessage]) -> Vec<Result<(), PublishError>> {
-        let resets = self.resets.load(Ordering::Acquire);
         let span = trace::span(Path::Direct, &self.name, self.capabilities.name, messages.len());
         let publishing = self.transport.publish(messages).instrument(span.clone());
         let publishing = AssertUnwindSafe(publishing).catch_unwind();
@@ -119,6 +119,7 @@ impl Destination {
             Ok(Err(_panic)) => unknown("the transport panicked"),
             Err(_elapsed) => unknown("the broker did not answer in time"),
         };
+        let ended_at = Instant::now();
         results.resize_with(messages.len(), || Err(PublishError::unknown("the transport gave no result")));
         let published = ended();
         published.trace(&span, messages, &results, self.capabilities.name);
@@ -127,23 +128,30 @@ impl Destination {
         let is_unknown =
             |result: &Result<(), PublishError>| kind_of(result) == Some(PublishErrorKind::Unknown);
         if results.iter().any(is_unknown) {
-            self.reset(resets).await;
+            self.reset(ended_at).await;
         }
         results
     }
 
-    /// What the client still holds back must not arrive later. Many calls fail together; one of them resets for all.
-    async fn reset(&self, resets: u64) {
-        let _one = self.resetting.lock().await;
-        if self.resets.load(Ordering::Acquire) != resets {
+    /// What the client still holds back must not arrive later. Many calls fail together; one of them resets for all that
+    /// had ended by then. Of one that ended later nobody knows what it sent after that.
+    async fn reset(&self, ended_at: Instant) {
+        let mut begun_at = self.reset_at.lock().await;
+        if begun_at.is_some_and(|begun_at| begun_at >= ended_at) {
             return;
         }
+        *begun_at = Some(Instant::now());
         let reset = AssertUnwindSafe(self.transport.reset()).catch_unwind();
         if !matches!(tokio::time::timeout(RESET_TIMEOUT, reset).await, Ok(Ok(()))) {
             tracing::warn!(transport = self.capabilities.name, "the client could not be reset");
         }
-        self.resets.fetch_add(1, Ordering::Release);
     }
+}
+
+/// Leaves all but the first message of a call for later.
+fn only_the_first(call: &mut Vec<usize>, later: &mut Vec<usize>) {
+    later.extend(call.drain(1..));
+    later.sort_unstable();
 }
 
 /// Tells the circuit breaker what came of a call.

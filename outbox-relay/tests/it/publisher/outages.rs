@@ -2,10 +2,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use outbox_core::PublishErrorKind;
+use async_trait::async_trait;
+use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Transport, TransportCapabilities};
 use outbox_memory::{MemoryStore, MemoryTransport, Verdict};
 use outbox_relay::metrics::names;
-use outbox_relay::{PublishPath, Publisher};
+use outbox_relay::{PublishPath, Publisher, sink};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -197,20 +198,71 @@ async fn who_waits_for_room_does_not_wait_for_a_broker_that_is_away() {
     let mut call = |messages: usize, after: u64| {
         let (publisher, batch) = (publisher.clone(), (0..messages).map(unkeyed).collect::<Vec<_>>());
         calls.spawn(async move {
-            tokio::time::sleep(Duration::from_secs(after)).await;
+            tokio::time::sleep(Duration::from_millis(after)).await;
             let published = publisher.publish_all(&batch).await;
             assert!(published.iter().all(fallback));
             (messages, start.elapsed().as_secs())
         });
     };
-    // The first has its time-out at 10 s, the second at 15 s; the third needs the room of both.
+    // The first has its time-out at 10 s, the second at 15 s; the third needs the room of both. The
+    // fourth finds out whether the broker is back, and needs room for one message.
     call(56, 0);
-    call(200, 5);
-    call(100, 6);
+    call(200, 5_000);
+    call(100, 6_000);
+    call(90, 10_300);
     let mut ended = calls.join_all().await;
     ended.sort_unstable();
-    assert_eq!(ended, [(56, 10), (100, 10), (200, 15)]);
-    assert_eq!(store.pending().len(), 356);
+    assert_eq!(ended, [(56, 10), (90, 20), (100, 10), (200, 15)]);
+    assert_eq!(store.pending().len(), 446);
+}
+
+/// A client that takes a second to forget what it holds.
+struct SlowToReset(MemoryTransport);
+
+#[async_trait]
+impl Transport for SlowToReset {
+    fn capabilities(&self) -> TransportCapabilities {
+        self.0.capabilities()
+    }
+
+    async fn publish(&self, batch: &[OutboxMessage]) -> Vec<Result<(), PublishError>> {
+        self.0.publish(batch).await
+    }
+
+    async fn check(&self) -> Result<(), PublishError> {
+        self.0.check().await
+    }
+
+    async fn reset(&self) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        self.0.reset().await;
+    }
+
+    async fn close(&self, timeout: Duration) -> Result<(), PublishError> {
+        self.0.close(timeout).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_ends_while_another_one_resets_the_client_resets_it_too() {
+    let unknown = |_: &OutboxMessage, _| Verdict::Fail(PublishErrorKind::Unknown);
+    let (store, broker) = (MemoryStore::new(), plain_broker().with_behaviour(unknown));
+    broker.set_latency(Duration::from_secs(1));
+    let slow = Arc::new(SlowToReset(broker.clone()));
+    let publisher = Publisher::direct_first(slow, sink(store.clone(), write), Arc::new(store.clone()));
+    let publisher = publisher.build().unwrap();
+    // The first ends at 1 s, and with it the second. The third is still under way then, and ends at 1.5 s: it may have been
+    // sent after the client had forgotten everything.
+    let mut calls = JoinSet::new();
+    for after in [0, 0, 500] {
+        let publisher = publisher.clone();
+        calls.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            publisher.publish(&unkeyed(0)).await
+        });
+    }
+    assert!(calls.join_all().await.iter().all(fallback));
+    assert_eq!((broker.publishes(), broker.resets()), (3, 2));
 }
 
 #[tokio::test(start_paused = true)]
