@@ -334,6 +334,43 @@ mod tests {
         }
     }
 
+    /// Whoever waits in vain for the last of them may have lost the others: the server can be told to roll back then.
+    #[test]
+    fn each_part_of_a_list_has_a_savepoint_that_notices_a_rollback() {
+        let statements = InboxStatements::new(Dialect::Postgres, &TableNames::default());
+        let consumer = ConsumerName::new("billing").unwrap();
+        for (count, savepoints) in [(1, 0), (2, 1), (MOST_LOCKS, 1), (MOST_LOCKS + 1, 2)] {
+            let ids = ids(count);
+            let mut server = Savepoints(0);
+            {
+                let mut admitting = std::pin::pin!(statements.admit_all(&mut server, &consumer, &ids));
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                assert!(admitting.as_mut().poll(&mut context).is_ready());
+            }
+            assert_eq!(server.0, savepoints, "{count}");
+        }
+    }
+
+    /// A server that says of nothing that it was new, and counts the savepoints that were released.
+    struct Savepoints(usize);
+
+    impl InboxExecutor for Savepoints {
+        type Error = &'static str;
+
+        async fn count(&mut self, _: Statement<'_>) -> Result<u64, &'static str> {
+            Ok(0)
+        }
+
+        async fn run(&mut self, sql: &'static str) -> Result<(), &'static str> {
+            self.0 += usize::from(sql == RELEASE);
+            Ok(())
+        }
+
+        fn has_waited(&self, _: &&'static str) -> bool {
+            false
+        }
+    }
+
     /// A server that says just these numbers.
     struct Answers(std::vec::IntoIter<u64>);
 
