@@ -15,6 +15,8 @@ pub(crate) struct Claims {
     due: Scoped,
     due_after: Scoped,
     held: Scoped,
+    /// The same of one key: in its order without sorting all that waits of it for each page.
+    held_of_one: Scoped,
     scan: Scoped,
 }
 
@@ -54,12 +56,9 @@ impl Claims {
                 )
             }),
             held: Scoped::new(words, |clauses| {
-                let (from, clauses) = (among_keys(words), clauses.of("m"));
-                format!(
-                    "SELECT {deferred} FROM {from} AND m.held_behind IS NOT NULL AND m.seq > ?{clauses} \
-                     ORDER BY m.seq, m.number LIMIT ?"
-                )
+                held(words, key_list(words.dialect), &deferred, &clauses.of("m"))
             }),
+            held_of_one: Scoped::new(words, |clauses| held(words, "= ?", &deferred, &clauses.of("m"))),
             scan: Scoped::new(words, |clauses| {
                 let clauses = clauses.of("m");
                 format!(
@@ -97,10 +96,13 @@ fn among_numbers(words: &Vocabulary) -> String {
     }
 }
 
-/// The deferred rows of a list of keys; one parameter, made by [`keys_value`].
-fn among_keys(words: &Vocabulary) -> String {
-    let (table, keys) = (&words.deferred, key_list(words.dialect));
-    format!("{table} m WHERE m.ordering_key {keys}")
+/// The held rows of the keys of which the condition is true, after a `seq`.
+fn held(words: &Vocabulary, keys: &str, columns: &str, clauses: &str) -> String {
+    let table = &words.deferred;
+    format!(
+        "SELECT {columns} FROM {table} m WHERE m.ordering_key {keys} AND m.held_behind IS NOT NULL \
+         AND m.seq > ?{clauses} ORDER BY m.seq, m.number LIMIT ?"
+    )
 }
 
 /// The condition on a key that is in a list; one parameter, made by [`keys_value`].
@@ -113,6 +115,15 @@ pub(crate) const fn key_list(dialect: Dialect) -> &'static str {
              (k VARCHAR(1024) CHARACTER SET ascii PATH '$')) AS l)"
         }
         Dialect::Sqlite => "IN (SELECT value FROM json_each(?))",
+    }
+}
+
+/// The value of a key.
+fn key_value(dialect: Dialect, key: &OrderingKey) -> Value<'_> {
+    match dialect {
+        // Keys are bytes there.
+        Dialect::MySql => Value::Bytes(Some(key.as_str().as_bytes().into())),
+        Dialect::Postgres | Dialect::Sqlite => Value::from(key.as_str()),
     }
 }
 
@@ -165,6 +176,11 @@ impl<D: Driver> SqlStore<D> {
                 &texts.due_after
             }
             ClaimSource::Held { keys, .. } if keys.is_empty() => return Ok(Claim::default()),
+            ClaimSource::Held { keys, after } if keys.len() == 1 => {
+                values.extend(keys.iter().map(|key| key_value(dialect, key)));
+                values.push(Value::from(*after));
+                &texts.held_of_one
+            }
             ClaimSource::Held { keys, after } => {
                 values.push(keys_value(dialect, keys));
                 values.push(Value::from(*after));

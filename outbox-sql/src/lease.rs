@@ -46,7 +46,16 @@ impl Leases {
             "INSERT INTO {relays} (relay, label, started_at, last_seen, alive_until) \
              VALUES (?, ?, {now}, {now}, {until}) {on_conflict}"
         );
-        let extend = format!("UPDATE {shards} SET lease_until = {until} WHERE owner = ?");
+        // In the order in which a fence locks them, which of two statements that wait for each other would otherwise end one.
+        let owned = match dialect {
+            Dialect::Postgres => {
+                format!(
+                    "shard IN (SELECT shard FROM {shards} WHERE owner = ? ORDER BY shard FOR NO KEY UPDATE)"
+                )
+            }
+            Dialect::MySql | Dialect::Sqlite => "owner = ?".to_owned(),
+        };
+        let extend = format!("UPDATE {shards} SET lease_until = {until} WHERE {owned}");
         // A row for each shard there is, so that one read answers all.
         let overview = format!(
             "SELECT {}, {}, {}, (SELECT count(*) FROM {relays} WHERE relay <> ? AND alive_until > {now}) \
@@ -82,8 +91,7 @@ impl Leases {
             release: words.text(&fenced_update(words, "owner = NULL, unclean = 0")),
             absolve: words.text(&fenced_update(words, "unclean = 0")),
             forget_relay: words.text(&format!("DELETE FROM {relays} WHERE relay = ?")),
-            release_all: words
-                .text(&format!("UPDATE {shards} SET owner = NULL, unclean = 0 WHERE owner = ?")),
+            release_all: words.text(&format!("UPDATE {shards} SET owner = NULL, unclean = 0 WHERE {owned}")),
         }
     }
 }

@@ -122,22 +122,25 @@ fn due_at_once(words: &Vocabulary) -> String {
     }
 }
 
-/// The keys whose parked messages come back, as a table `k(ordering_key)`: those of parked messages that are replayed,
-/// and those whose head is discarded. Its parameters are the first of [`key_values`].
-fn keys(words: &Vocabulary) -> String {
+/// The keys whose parked messages come back, and what they stopped at, as a table `k(ordering_key, parked_behind)`: those of
+/// parked messages that are replayed, and those whose head is discarded. Its parameters are the first of [`key_values`].
+///
+/// By what they stopped at, because a key may have messages for several brokers, each of which has a relay's destination of
+/// its own: what one of them parked is not for another to bring back.
+fn keys(words: &Vocabulary, columns: &str) -> String {
     let dead = &words.dead_letters;
     match words.dialect {
         Dialect::Postgres => format!(
-            "SELECT DISTINCT h.ordering_key FROM {dead} h WHERE h.number = ANY (?::int8[]) \
+            "SELECT DISTINCT {columns} FROM {dead} h WHERE h.number = ANY (?::int8[]) \
              AND (h.parked_behind = h.id OR h.parked_behind IS NOT NULL AND h.number = ANY (?::int8[]))"
         ),
         Dialect::MySql => format!(
-            "SELECT DISTINCT h.ordering_key FROM json_table(?, '$[*]' COLUMNS \
+            "SELECT DISTINCT {columns} FROM json_table(?, '$[*]' COLUMNS \
              (n BIGINT PATH '$[0]', whole BIGINT PATH '$[1]')) AS l STRAIGHT_JOIN {dead} h ON h.number = l.n \
              WHERE h.parked_behind = h.id OR (h.parked_behind IS NOT NULL AND l.whole = 1)"
         ),
         Dialect::Sqlite => format!(
-            "SELECT DISTINCT h.ordering_key FROM (SELECT json_extract(value, '$[0]') AS n, \
+            "SELECT DISTINCT {columns} FROM (SELECT json_extract(value, '$[0]') AS n, \
              json_extract(value, '$[1]') AS whole FROM json_each(?)) AS l CROSS JOIN {dead} h ON h.number = l.n \
              WHERE h.parked_behind = h.id OR (h.parked_behind IS NOT NULL AND l.whole = 1)"
         ),
@@ -147,20 +150,27 @@ fn keys(words: &Vocabulary) -> String {
 /// The parked messages of [`keys`] that are not discarded, as `FROM … WHERE …` with the alias `m`; its parameters are
 /// [`key_values`].
 fn parked(words: &Vocabulary) -> String {
-    let (dead, keys) = (&words.dead_letters, keys(words));
+    let dead = &words.dead_letters;
+    let stopped = || keys(words, "h.ordering_key, h.parked_behind");
+    let same = "m.ordering_key = k.ordering_key AND m.parked_behind = k.parked_behind";
     match words.dialect {
+        // Two lists instead of pairs, so that the index of keys is used: a message is in one key only.
         Dialect::Postgres => format!(
-            "FROM {dead} m WHERE m.ordering_key = ANY (ARRAY({keys})) \
-             AND m.parked_behind IS NOT NULL AND m.number <> ALL (?::int8[])"
+            "FROM {dead} m WHERE m.ordering_key = ANY (ARRAY({})) AND m.parked_behind = ANY (ARRAY({})) \
+             AND m.number <> ALL (?::int8[])",
+            keys(words, "h.ordering_key"),
+            keys(words, "h.parked_behind"),
         ),
         Dialect::MySql => format!(
-            "FROM ({keys}) AS k STRAIGHT_JOIN {dead} m ON m.ordering_key = k.ordering_key \
-             WHERE m.parked_behind IS NOT NULL AND m.number NOT IN (SELECT l.n FROM {})",
+            "FROM ({}) AS k STRAIGHT_JOIN {dead} m ON {same} \
+             WHERE m.number NOT IN (SELECT l.n FROM {})",
+            stopped(),
             words.number_list()
         ),
         Dialect::Sqlite => format!(
-            "FROM ({keys}) AS k CROSS JOIN {dead} m ON m.ordering_key = k.ordering_key \
-             WHERE m.parked_behind IS NOT NULL AND m.number NOT IN (SELECT value FROM json_each(?))"
+            "FROM ({}) AS k CROSS JOIN {dead} m ON {same} \
+             WHERE m.number NOT IN (SELECT value FROM json_each(?))",
+            stopped()
         ),
     }
 }
@@ -233,7 +243,8 @@ fn revive(words: &Vocabulary) -> String {
 fn key_values<'a>(words: &Vocabulary, replayed: &[i64], discarded: &[i64]) -> Vec<Value<'a>> {
     if words.dialect == Dialect::Postgres {
         let all: Vec<i64> = replayed.iter().chain(discarded).copied().collect();
-        return vec![words.numbers(&all), words.numbers(replayed), words.numbers(discarded)];
+        let stopped = || [words.numbers(&all), words.numbers(replayed)];
+        return stopped().into_iter().chain(stopped()).chain([words.numbers(discarded)]).collect();
     }
     let whole = replayed.iter().map(|number| format!("[{number},1]"));
     let heads = discarded.iter().map(|number| format!("[{number},0]"));

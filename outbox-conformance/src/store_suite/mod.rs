@@ -108,6 +108,7 @@ macro_rules! store_suite {
                 a_replay_moves_the_whole_key
                 a_replayed_head_holds_its_key
                 a_replayed_follower_takes_its_key_along
+                a_replay_leaves_what_stopped_elsewhere
                 a_skipped_message_is_not_taken_along
                 discarding_the_head_releases_its_followers
                 discarding_a_follower_keeps_the_key_parked

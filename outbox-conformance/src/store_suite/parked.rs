@@ -97,6 +97,30 @@ pub async fn a_replayed_follower_takes_its_key_along<F: StoreFixture>(fixture: A
     assert_eq!(ids(&back), ids_of(&batch));
 }
 
+/// What another destination has parked of the same key stays where it is, and what was asked about it is still asked.
+pub async fn a_replay_leaves_what_stopped_elsewhere<F: StoreFixture>(fixture: Arc<F>) {
+    let relay = TestRelay::owner(&*fixture).await;
+    let batch = keyed_messages("k", 5);
+    fixture.enqueue(&batch).await;
+    let (one, other) = batch.split_at(2);
+    relay.park(one).await;
+    relay.park(other).await;
+    let asked = relay.asked(&one[1], OperatorAction::Replay).await;
+    let still = relay.asked(&other[1], OperatorAction::Replay).await;
+    assert!(relay.settle(&[(asked.row, Outcome::Replay)]).await >= 2);
+    assert_eq!(ids(&waiting(&relay, "k").await), ids_of(one));
+    let mut left: Vec<_> = relay.dead().await.iter().map(|letter| *letter.message.id()).collect();
+    left.sort();
+    assert_eq!(left, ids_of(other));
+    assert_eq!(relay.requests().await, [still]);
+    let head = relay.asked(&other[0], OperatorAction::Discard).await;
+    relay.settle(&[(head.row, Outcome::Discard)]).await;
+    assert!(relay.dead().await.is_empty());
+    let mut back = ids(&waiting(&relay, "k").await);
+    back.sort();
+    assert_eq!(back, ids_of(&[one, &other[1..]].concat()));
+}
+
 /// A message of the same key that was skipped before is not part of what is parked: it stays dead.
 pub async fn a_skipped_message_is_not_taken_along<F: StoreFixture>(fixture: Arc<F>) {
     let relay = TestRelay::owner(&*fixture).await;

@@ -24,8 +24,8 @@ impl Tables {
                 applied += u64::from(self.replay(*id, &mut unparked, now));
             }
         }
-        for key in unparked {
-            applied += self.unpark(&key);
+        for (key, behind) in unparked {
+            applied += self.unpark(&key, behind);
         }
         Settled { applied, stale: false }
     }
@@ -118,11 +118,11 @@ impl Tables {
         true
     }
 
-    fn discard(&mut self, id: RowId, unparked: &mut Vec<OrderingKey>) -> bool {
+    fn discard(&mut self, id: RowId, unparked: &mut Vec<(OrderingKey, MessageId)>) -> bool {
         let row = match id.lane {
             Lane::Dead => self.dead.remove(&id.number).map(|dead| {
                 if dead.parked_behind == Some(dead.row.id()) {
-                    unparked.extend(dead.row.key().cloned());
+                    unparked.extend(dead.row.key().cloned().zip(dead.parked_behind));
                 }
                 dead.row
             }),
@@ -132,15 +132,15 @@ impl Tables {
         row.map(|row| self.forget_request(row.id(), None)).is_some()
     }
 
-    fn replay(&mut self, id: RowId, unparked: &mut Vec<OrderingKey>, now: Micros) -> bool {
+    fn replay(&mut self, id: RowId, unparked: &mut Vec<(OrderingKey, MessageId)>, now: Micros) -> bool {
         match id.lane {
             Lane::Dead => {
                 let Some(dead) = self.dead.get(&id.number) else {
                     return false;
                 };
-                if let (Some(_), Some(key)) = (dead.parked_behind, dead.row.key()) {
+                if let (Some(behind), Some(key)) = (dead.parked_behind, dead.row.key()) {
                     // Counted when its whole key moves.
-                    unparked.push(key.clone());
+                    unparked.push((key.clone(), behind));
                     return false;
                 }
                 self.revive(id.number, |row| Deferred::due(row, now))
@@ -160,18 +160,17 @@ impl Tables {
         }
     }
 
-    /// Moves a parked key to the deferred table. All of it is held, the head too: the relay releases it in the order of
-    /// `seq`, and nothing that is written meanwhile overtakes it.
-    fn unpark(&mut self, key: &OrderingKey) -> u64 {
-        let parked = |dead: &Dead| dead.parked_behind.is_some() && dead.row.key() == Some(key);
+    /// Moves what of a key was parked behind this message to the deferred table. All of it is held, the head too: the
+    /// relay releases it in the order of `seq`, and nothing that is written meanwhile overtakes it.
+    fn unpark(&mut self, key: &OrderingKey, behind: MessageId) -> u64 {
+        let parked = |dead: &Dead| dead.parked_behind == Some(behind) && dead.row.key() == Some(key);
         let numbers: Vec<i64> =
             self.dead.iter().filter(|(_, dead)| parked(dead)).map(|(number, _)| *number).collect();
         let mut moved = 0;
         for number in numbers {
-            let behind = self.dead.get(&number).and_then(|dead| dead.parked_behind);
             moved += u64::from(self.revive(number, |row| Deferred {
                 due_at: None,
-                held_behind: behind,
+                held_behind: Some(behind),
                 ..Deferred::due(row, 0)
             }));
         }

@@ -9,7 +9,7 @@ use super::entry::{Batch, Results, Settlement};
 use super::queue::Aftermath;
 use super::reader::Look;
 use super::work::{Event, Found, Job, REQUESTS_PER_READ};
-use super::{Destination, FETCH_PAUSE};
+use super::{Destination, FETCH_PAUSE, HOLDS_INTERVAL, LOOK_FAILED_PAUSE};
 use crate::breaker::Change;
 use crate::leases::LeaseEvent;
 use crate::metrics::SettleTally;
@@ -32,8 +32,13 @@ impl Destination {
                     Err(error) => {
                         self.shared.health.failed(&error);
                         self.read_not_before = now + self.read_pauses.next();
-                        if let Job::Held { keys } = job {
-                            self.queue.fetch_failed(&keys);
+                        match job {
+                            Job::Held { keys } => self.queue.fetch_failed(&keys),
+                            Job::Look(look) => self.reader.look_failed(&look, now + LOOK_FAILED_PAUSE),
+                            Job::Holds { .. } => {
+                                self.holds_at = now + HOLDS_INTERVAL;
+                                self.gain_not_before = now + LOOK_FAILED_PAUSE;
+                            }
                         }
                     }
                 }

@@ -82,6 +82,11 @@ impl LowMark {
         self.next = Some(mark);
     }
 
+    /// The database did not answer; it is not asked again before this time.
+    pub(super) fn failed(&mut self, later: Instant) {
+        self.wanted_at = self.wanted_at.max(later);
+    }
+
     pub(super) fn next(&self) -> Next<'_> {
         match &self.next {
             None => Next::Unknown,

@@ -95,6 +95,8 @@ pub(crate) struct Destination {
     /// Not all held keys fit into memory: they are looked up with each claim, and read again now and then.
     look_up_holds: bool,
     holds_at: Instant,
+    /// The held keys of shards that are gained are not read before this time, because that has failed.
+    gain_not_before: Instant,
     /// Until when a hot key is given time to make room, instead of reading more of it than fits.
     waits_for_key: Option<Instant>,
     batch_limit: BatchLimit,
@@ -122,6 +124,8 @@ const HOLDS_INTERVAL: Duration = Duration::from_secs(5);
 const FETCH_KEYS: usize = 256;
 /// Before a fetch that brought nothing is made again, unless something is settled before.
 const FETCH_PAUSE: Duration = Duration::from_millis(100);
+/// Before something that looks aside is read again, if that has failed. What is read forward does not wait for it.
+const LOOK_FAILED_PAUSE: Duration = Duration::from_secs(1);
 /// Messages that find out whether a broker is back. One, because a message that is never answered, or that costs the
 /// connection, must not take others with it; the next probe sends another one.
 const PROBE_MESSAGES: usize = 1;
@@ -180,6 +184,7 @@ impl Destination {
             fetch_not_before: now,
             look_up_holds: false,
             holds_at: now,
+            gain_not_before: now,
             waits_for_key: None,
             batch_limit: BatchLimit::none(),
             all_unknown: 0,

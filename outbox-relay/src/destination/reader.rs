@@ -359,6 +359,22 @@ impl Reader {
             };
     }
 
+    /// A look failed. What is not a look forward gets its next turn later, for the database may answer all others.
+    pub(crate) fn look_failed(&mut self, look: &Look, later: Instant) {
+        match look {
+            Look::Fresh { .. } => {}
+            Look::Mark | Look::MarkOver { .. } | Look::Sweep { .. } => {
+                self.sweep = None;
+                self.sweep_at = later;
+                self.low.failed(later);
+            }
+            Look::Backstop { .. } => self.backstop_at = later,
+            Look::Due { .. } => self.due_at = Some(later),
+            Look::NextDue => self.due_check_at = later,
+            Look::Requests => self.requests_at = later,
+        }
+    }
+
     /// Asks the table when the next row falls due.
     pub(crate) fn asks_next_due(&mut self, now: Instant) {
         self.due_check_at = now;

@@ -120,7 +120,7 @@ impl Destination {
     pub(super) fn next_job(&mut self, now: Instant) -> Option<Job> {
         // While the broker is away nothing is claimed, so that it fills no memory. Held keys of gained shards are read
         // all the same: they are few, and the shard is ready when the broker is back.
-        if !self.gaining.is_empty() {
+        if !self.gaining.is_empty() && self.gain_not_before <= now {
             let count = self.shared.leases.borrow().shard_count;
             let shards = ShardSet::of(count, self.gaining.keys().copied());
             return Some(Job::Holds { shards, gaining: self.gaining.clone() });
@@ -182,7 +182,7 @@ impl Destination {
         times.extend(self.stop_deadline);
         if self.stop_deadline.is_none() && !self.reading {
             if !self.gaining.is_empty() {
-                times.push(self.read_not_before);
+                times.push(self.gain_not_before.max(self.read_not_before));
             }
             if self.may_claim() {
                 if self.look_up_holds {

@@ -253,3 +253,25 @@ async fn a_database_that_is_away_at_the_start_is_waited_for() {
     store.up();
     arrived(&broker, 1).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_look_aside_that_fails_keeps_nobody_waiting() {
+    for operation in ["mark_late_commits", "scan", "next_due", "requests", "holds"] {
+        let store = MemoryStore::new();
+        let broker = plain_broker();
+        let relay = relay(&store, &broker).await;
+        until("it has its shards", || relay.stats().shards > 0).await;
+        for _ in 0..1000 {
+            store.fail_next(operation, StoreErrorKind::Other);
+        }
+        let mut slowest = Duration::ZERO;
+        for number in 0..60 {
+            store.enqueue_all(&[unkeyed(number)]);
+            let begin = Instant::now();
+            arrived(&broker, number + 1).await;
+            slowest = slowest.max(begin.elapsed());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(slowest < Duration::from_secs(6), "{operation}: {slowest:?}");
+    }
+}
