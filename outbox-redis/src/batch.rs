@@ -1,5 +1,5 @@
 use outbox_core::{OutboxMessage, PublishError};
-use redis::{Cmd, Pipeline, RedisError, Value};
+use redis::{Arg, Cmd, Pipeline, RedisError, Value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::connection::Connection;
@@ -102,23 +102,38 @@ fn encode(
     limit: usize,
 ) -> Result<Cmd, PublishError> {
     let unencodable = |error| publish_error(Failure::Unencodable(error));
-    // The server would close the connection, with everything else that is under way.
-    let size = message.size();
-    if size > limit {
-        return Err(publish_error(Failure::TooLarge { bytes: size, limit }));
-    }
-    match config.mode {
-        RedisMode::Stream => fields::add(message, key, &config.envelope, config.maxlen).map_err(unencodable),
+    // One value holds all of the payload, in every form: what is too large by itself need not be written first.
+    fits(message.payload().len(), limit)?;
+    let cmd = match config.mode {
+        RedisMode::Stream => {
+            fields::add(message, key, &config.envelope, config.maxlen).map_err(unencodable)?
+        }
         RedisMode::List => {
             let element = event::element(message, &config.envelope).map_err(unencodable)?;
-            if element.len() > limit {
-                return Err(publish_error(Failure::TooLarge { bytes: element.len(), limit }));
-            }
             let mut cmd = Cmd::with_capacity(3, element.len() + 64);
             cmd.arg("LPUSH").arg(key).arg(&*element);
-            Ok(cmd)
+            cmd
         }
+    };
+    fits(largest(&cmd), limit)?;
+    Ok(cmd)
+}
+
+/// The limit is for each value of a command, not for all of it. The server would close the connection, with everything else
+/// that is under way.
+fn fits(bytes: usize, limit: usize) -> PublishResult {
+    if bytes > limit {
+        return Err(publish_error(Failure::TooLarge { bytes, limit }));
     }
+    Ok(())
+}
+
+fn largest(cmd: &Cmd) -> usize {
+    let length = |value: Arg<&[u8]>| match value {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    };
+    cmd.args_iter().map(length).max().unwrap_or_default()
 }
 
 /// Marks the connection as doubtful when it is dropped, unless it was cleared.
@@ -131,6 +146,46 @@ impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         if !self.cleared {
             self.connection.doubt();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outbox_core::{Headers, MessageId, StoredParts};
+
+    use super::*;
+
+    const LIMIT: usize = 1_000;
+
+    fn outcome(url: &str, payload: usize, header: usize) -> &'static str {
+        let config: RedisConfig = format!("redis://localhost?{url}").parse().unwrap();
+        let mut parts = StoredParts::new(MessageId::new(), "jobs", vec![b'x'; payload].into());
+        let headers = serde_json::json!({ "a": "x".repeat(header), "b": "x".repeat(header) });
+        parts.headers = Headers::from_json(&headers.to_string()).unwrap();
+        let results = Batch::encode(&[OutboxMessage::stored(parts)], &config, LIMIT).messages;
+        match &results[0] {
+            Ok(_) => "sent",
+            Err(error) if error.to_string().contains("(proto-max-bulk-len)") => "too large",
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_limit_is_for_each_value() {
+        for (url, payload, header, expected) in [
+            ("mode=stream", LIMIT, LIMIT, "sent"),
+            ("mode=stream", LIMIT + 1, 0, "too large"),
+            ("mode=stream", 0, LIMIT + 1, "too large"),
+            // The headers do not go there.
+            ("mode=list&envelope=raw", LIMIT, LIMIT + 1, "sent"),
+            ("mode=list&envelope=raw", LIMIT + 1, 0, "too large"),
+            // Everything is one value.
+            ("mode=list", LIMIT / 4, LIMIT / 10, "sent"),
+            ("mode=list", LIMIT / 4, LIMIT / 2, "too large"),
+            ("mode=list", LIMIT - 10, 0, "too large"),
+        ] {
+            assert_eq!(outcome(url, payload, header), expected, "{url}: {payload} and twice {header}");
         }
     }
 }

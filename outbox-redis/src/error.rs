@@ -6,6 +6,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 pub(crate) enum Failure<'a> {
     Closed,
     Unencodable(MessageError),
+    /// One value of it alone.
     TooLarge {
         bytes: usize,
         limit: usize,
@@ -45,7 +46,7 @@ pub(crate) fn publish_error(failure: Failure<'_>) -> PublishError {
                 .with_source(error)
         }
         Failure::TooLarge { bytes, limit } => PublishError::rejected(format!(
-            "the message has {bytes} bytes, and this server takes {limit} (proto-max-bulk-len)"
+            "one value of the message has {bytes} bytes, and this server takes {limit} (proto-max-bulk-len)"
         )),
         Failure::Unreachable(text) => PublishError::unavailable(format!("Redis can't be reached at {text}")),
         Failure::NotSent => PublishError::unavailable("the message was not sent in time"),

@@ -5,6 +5,7 @@ use redis::streams::{StreamInfoConsumer, StreamInfoConsumersReply, StreamPending
 use redis::{RedisResult, Value, cmd};
 use uuid::Uuid;
 
+use super::entry::Entries;
 use super::source::millis;
 
 /// What counts as idle for longer than anybody waits.
@@ -27,6 +28,12 @@ for i = 3, #ARGV do
   end
 end
 return kept";
+
+/// Hands out an entry once more, if it is still this consumer's: whoever hands it back late may have lost it to another.
+/// Key: the stream; arguments: the group, the consumer, the id.
+const AGAIN: &str = "
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1, ARGV[2]) == 0 then return {} end
+return redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3])";
 
 /// Deletes a consumer. What was pending for it would be settled by that, so only if nothing is, and in one step: a read
 /// may still be on its way. Key: the stream; arguments: the group, the consumer.
@@ -69,6 +76,18 @@ impl Group {
         let mut keep = cmd("EVAL");
         keep.arg(KEEP).arg(1).arg(key).arg(&self.name).arg(&self.consumer).arg(ids);
         keep.query_async(client).await
+    }
+
+    /// The entry, counted as one more delivery, if it is still this consumer's.
+    pub(super) async fn again(
+        &self,
+        client: &mut MultiplexedConnection,
+        key: &str,
+        id: &str,
+    ) -> RedisResult<Entries> {
+        let mut again = cmd("EVAL");
+        again.arg(AGAIN).arg(1).arg(key).arg(&self.name).arg(&self.consumer).arg(id);
+        again.query_async(client).await
     }
 
     /// Leaves everything that is pending for this consumer to whoever comes next.

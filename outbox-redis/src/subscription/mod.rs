@@ -4,6 +4,7 @@ mod config;
 
 mod source;
 
+mod entry;
 mod group;
 mod streams;
 

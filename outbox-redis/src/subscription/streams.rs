@@ -2,21 +2,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use outbox_core::{
-    DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, SubscribeOptions, Undecodable, dead_reason,
-};
+use outbox_core::{DEAD_GROUP_HEADER, DEAD_REASON_HEADER, DEAD_TOPIC_HEADER, SubscribeOptions, dead_reason};
 use redis::aio::MultiplexedConnection;
-use redis::streams::{
-    StreamAutoClaimReply, StreamClaimReply, StreamId, StreamPendingCountReply, StreamRangeReply,
-    StreamReadReply,
-};
+use redis::streams::StreamPendingCountReply;
 use redis::{RedisResult, Value, cmd};
 
 use super::config::RedisSubscriptionConfig;
+use super::entry::{Claimed, Entries, Entry, Read};
 use super::group::{Group, PAGE};
 use super::source::{Item, Source, Token, millis};
-use crate::fields::{PAYLOAD, decode};
 
 /// Streams, read by a consumer group. What a member does not settle stays pending, and is claimed by another when it has
 /// been idle for too long.
@@ -40,19 +34,9 @@ impl Streams {
         }
     }
 
-    fn item(&self, topic: usize, mut entry: StreamId, attempt: Option<u32>) -> Item {
-        let name = self.options.topics[topic].as_str();
-        let bytes = |value: Value| redis::from_redis_value::<Vec<u8>>(value).ok();
-        let payload = entry.map.remove(PAYLOAD).and_then(bytes).map(Bytes::from);
-        let others: Vec<(String, Vec<u8>)> =
-            entry.map.into_iter().filter_map(|(field, value)| Some((field, bytes(value)?))).collect();
-        let others = others.iter().map(|(field, value)| (field.as_str(), value.as_slice()));
-        let message = decode(name, payload.clone(), others).map_err(|error| Undecodable {
-            topic: name.to_owned(),
-            error,
-            payload: payload.unwrap_or_default(),
-        });
-        Item { token: Token::Entry { topic, id: entry.id }, message, attempt }
+    fn item(&self, topic: usize, entry: Entry, attempt: Option<u32>) -> Item {
+        let token = Token::Entry { topic, id: entry.id.clone() };
+        Item { token, message: entry.message(self.options.topics[topic].as_str()), attempt }
     }
 
     /// What nobody in the group was given yet. The count of the command is for each stream, so it can only be bounded
@@ -74,11 +58,11 @@ impl Streams {
         for _ in keys {
             read.arg(">");
         }
-        let found: Option<StreamReadReply> = read.query_async(reader).await?;
+        let found: Read = read.query_async(reader).await?;
         let mut items = Vec::new();
-        for stream in found.map(|found| found.keys).unwrap_or_default() {
-            let topic = self.keys.iter().position(|key| *key == stream.key).unwrap_or_default();
-            items.extend(stream.ids.into_iter().map(|entry| self.item(topic, entry, Some(1))));
+        for (stream, Entries(entries)) in found {
+            let topic = self.keys.iter().position(|key| key.as_bytes() == stream).unwrap_or_default();
+            items.extend(entries.into_iter().map(|entry| self.item(topic, entry, Some(1))));
         }
         Ok(items)
     }
@@ -88,7 +72,7 @@ impl Streams {
         &self,
         client: &mut MultiplexedConnection,
         topic: usize,
-        entries: &[StreamId],
+        entries: &[Entry],
     ) -> RedisResult<Vec<Option<u32>>> {
         let mut pipeline = redis::pipe();
         for entry in entries {
@@ -106,7 +90,7 @@ impl Streams {
         &self,
         client: &mut MultiplexedConnection,
         topic: usize,
-        entries: Vec<StreamId>,
+        entries: Vec<Entry>,
     ) -> RedisResult<Vec<Item>> {
         if entries.is_empty() {
             return Ok(Vec::new());
@@ -170,13 +154,13 @@ impl Source for Streams {
                 claim.arg(key).arg(&self.group.name).arg(&self.group.consumer);
                 claim.arg(millis(self.options.redeliver_after)).arg(&start);
                 claim.arg("COUNT").arg((room - items.len()).min(PAGE));
-                let claimed: StreamAutoClaimReply = claim.query_async(client).await?;
-                if !claimed.deleted_ids.is_empty() {
-                    let (count, group) = (claimed.deleted_ids.len(), &self.group.name);
+                let claimed: Claimed = claim.query_async(client).await?;
+                if claimed.deleted > 0 {
+                    let (count, group) = (claimed.deleted, &self.group.name);
                     tracing::warn!("{count} entries of {key:?} were trimmed before {group} settled them");
                 }
-                items.extend(self.items(client, topic, claimed.claimed).await?);
-                start = claimed.next_stream_id;
+                items.extend(self.items(client, topic, claimed.entries).await?);
+                start = claimed.next;
                 if start == "0-0" {
                     break;
                 }
@@ -187,10 +171,8 @@ impl Source for Streams {
 
     async fn again(&self, client: &mut MultiplexedConnection, token: &Token) -> RedisResult<Option<Item>> {
         let Token::Entry { topic, id } = token else { return Ok(None) };
-        let mut claim = cmd("XCLAIM");
-        claim.arg(&self.keys[*topic]).arg(&self.group.name).arg(&self.group.consumer).arg(0).arg(id);
-        let claimed: StreamClaimReply = claim.query_async(client).await?;
-        Ok(self.items(client, *topic, claimed.ids).await?.pop())
+        let Entries(claimed) = self.group.again(client, &self.keys[*topic], id).await?;
+        Ok(self.items(client, *topic, claimed).await?.pop())
     }
 
     async fn ack(&self, client: &mut MultiplexedConnection, token: &Token) -> RedisResult<bool> {
@@ -211,15 +193,16 @@ impl Source for Streams {
         let key = &self.keys[*topic];
         let mut range = cmd("XRANGE");
         // From the stream itself, so that nobody has to keep a second copy of every payload for this.
-        let found: StreamRangeReply = range.arg(key).arg(id).arg(id).query_async(client).await?;
+        let Entries(found) = range.arg(key).arg(id).arg(id).query_async(client).await?;
         let reason = dead_reason(reason);
-        if let Some(entry) = found.ids.into_iter().next() {
+        if let Some(entry) = found.into_iter().next() {
             let mut add = cmd("XADD");
             add.arg(&self.dead_letters).arg("*");
-            for (field, value) in entry.map {
-                // Of an earlier death, if these are dead letters that are read again.
-                if ![DEAD_REASON_HEADER, DEAD_GROUP_HEADER, DEAD_TOPIC_HEADER].contains(&&*field) {
-                    add.arg(field).arg(redis::from_redis_value::<Vec<u8>>(value)?);
+            // Of an earlier death, if these are dead letters that are read again.
+            let earlier = [DEAD_REASON_HEADER, DEAD_GROUP_HEADER, DEAD_TOPIC_HEADER].map(str::as_bytes);
+            for (field, value) in entry.fields {
+                if !earlier.contains(&&*field) {
+                    add.arg(field).arg(value);
                 }
             }
             add.arg(DEAD_REASON_HEADER).arg(reason);

@@ -62,6 +62,20 @@ async fn pending(admin: &mut MultiplexedConnection) -> usize {
     admin.xpending::<_, _, StreamPendingReply>("t", "g").await.unwrap().count()
 }
 
+/// The ids of what is pending, and for whom.
+async fn holders(admin: &mut MultiplexedConnection) -> Vec<(String, String)> {
+    let found: Vec<(String, String, u64, u64)> =
+        redis::cmd("XPENDING").arg("t").arg("g").arg("-").arg("+").arg(100).query_async(admin).await.unwrap();
+    found.into_iter().map(|(id, holder, ..)| (id, holder)).collect()
+}
+
+/// An entry with the payload `odd`, and with a name that is no text.
+async fn add_odd(admin: &mut MultiplexedConnection) {
+    let mut add = redis::cmd("XADD");
+    add.arg("t").arg("*").arg(b"\xff").arg(b"\xfe").arg("payload").arg("odd").arg("a").arg("b");
+    let _: String = add.query_async(admin).await.unwrap();
+}
+
 async fn until<Fut: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> Fut) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
@@ -92,6 +106,84 @@ async fn what_is_trimmed_before_it_is_settled_stands_in_nobodys_way() {
         })
         .await;
         silent(&mut second).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_entry_that_is_no_text_keeps_back_nothing() {
+    type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+    on_a_server(&[], async |_server, url| {
+        let mut admin = client(&url).await.unwrap();
+        publish(&url, "stream", "t", 2).await;
+        add_odd(&mut admin).await;
+        publish(&url, "stream", "t", 2).await;
+        let mut first = member(&url, "&redeliver_after=30s").await;
+        let mut held = Vec::new();
+        // It is read, handed out again, and taken over by another member.
+        for _ in 0..2 {
+            held.push(next(&mut first).await);
+        }
+        next(&mut first).await.nack(Duration::ZERO).await.unwrap();
+        for _ in 0..3 {
+            held.push(next(&mut first).await);
+        }
+        assert_eq!(held.iter().filter(|delivery| delivery.message().is_err()).count(), 1);
+        // As a process that is killed.
+        drop((held, first));
+        let mut second = member(&url, "").await;
+        let mut found = Vec::new();
+        for _ in 0..5 {
+            let delivery = next(&mut second).await;
+            match delivery.message().map_err(|odd| odd.payload.clone()) {
+                Ok(_) => {
+                    found.push(payload(&delivery));
+                    delivery.ack().await.unwrap();
+                }
+                Err(odd) => {
+                    assert_eq!((&odd[..], delivery.attempt()), (&b"odd"[..], Some(3)));
+                    delivery.dead_letter("poison").await.unwrap();
+                }
+            }
+        }
+        assert_eq!(found, ["m0", "m1", "m0", "m1"]);
+        assert_eq!(pending(&mut admin).await, 0);
+        silent(&mut second).await;
+        let dead: Vec<(String, Fields)> =
+            redis::cmd("XRANGE").arg("g.dead").arg("-").arg("+").query_async(&mut admin).await.unwrap();
+        let expected: [(&[u8], &[u8]); 6] = [
+            (b"\xff", b"\xfe"),
+            (b"payload", b"odd"),
+            (b"a", b"b"),
+            (b"outbox-dead-reason", b"poison"),
+            (b"outbox-dead-group", b"g"),
+            (b"outbox-dead-topic", b"t"),
+        ];
+        let fields: Vec<(&[u8], &[u8])> = dead[0].1.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!((dead.len(), &*fields), (1, &expected[..]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_handed_back_late_stays_with_the_member_that_has_it_by_now() {
+    on_a_server(&[], async |_server, url| {
+        let mut admin = client(&url).await.unwrap();
+        let mut first = member(&url, "&redeliver_after=30s").await;
+        publish(&url, "stream", "t", 2).await;
+        let (late, ours) = (next(&mut first).await, next(&mut first).await);
+        let held = holders(&mut admin).await;
+        // As if it had been idle for too long.
+        order(&mut admin, &format!("XCLAIM t g other 0 {}", held[0].0)).await;
+        late.nack(Duration::ZERO).await.unwrap();
+        ours.nack(Duration::ZERO).await.unwrap();
+        // The member asks for both of them, in this order.
+        let again = next(&mut first).await;
+        assert_eq!((payload(&again), again.attempt()), ("m1".to_owned(), Some(2)));
+        assert_eq!(holders(&mut admin).await, [(held[0].0.clone(), "other".to_owned()), held[1].clone()]);
+        again.ack().await.unwrap();
+        silent(&mut first).await;
     })
     .await;
 }

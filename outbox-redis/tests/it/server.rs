@@ -1,7 +1,9 @@
 //! What is special about Redis: its memory, its files, its replicas, its users.
 
 use outbox_conformance::Proxy;
-use outbox_core::{EnvelopeMode, OutboxMessage, PublishError, PublishErrorKind, Severity, Topic, Transport};
+use outbox_core::{
+    EnvelopeMode, Headers, OutboxMessage, PublishError, PublishErrorKind, Severity, Topic, Transport,
+};
 use outbox_redis::{RedisMode, RedisTransport, decode_element, decode_entry};
 use redis::AsyncCommands as _;
 
@@ -210,6 +212,15 @@ async fn what_is_larger_than_the_server_takes_is_refused_alone() {
             assert_eq!(kinds(&results), [None, Some(PublishErrorKind::Rejected), None], "{results:?}");
             let text = results[1].as_ref().unwrap_err().to_string();
             assert!(text.contains("1048576 (proto-max-bulk-len)"), "{text}");
+        }
+        // All of it is larger than the limit, and no value is.
+        let mut parts = messages("large", 1).remove(0).into_parts();
+        parts.payload = vec![b'x'; 1_000_000].into();
+        parts.headers = Headers::from_json(&format!("{{\"tenant\":\"{}\"}}", "x".repeat(49_000))).unwrap();
+        let batch = [OutboxMessage::stored(parts)];
+        for parameters in ["prefix=s.&mode=stream", "prefix=l.&mode=list&envelope=raw"] {
+            let redis = transport(&format!("{url}?{parameters}")).await;
+            assert_eq!(kinds(&redis.publish(&batch).await), [None], "{parameters}");
         }
     })
     .await;
