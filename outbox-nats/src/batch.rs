@@ -1,7 +1,7 @@
 use std::future::IntoFuture;
 
 use async_nats::Subject;
-use async_nats::jetstream::context::PublishErrorKind::MaxPayloadExceeded;
+use async_nats::jetstream::context::PublishErrorKind::{MaxPayloadExceeded, StreamNotFound};
 use async_nats::jetstream::context::{PublishAckFuture, PublishError as AckError};
 use async_nats::jetstream::publish::PublishAck;
 use futures_util::FutureExt;
@@ -11,10 +11,34 @@ use tokio::time::{Instant, timeout_at};
 use crate::codec::{self, Record};
 use crate::connection::Connection;
 use crate::error::{Failure, publish_error};
+use crate::untaken::{Taker, takers};
 
 type PublishResult = Result<(), PublishError>;
 /// A message that is under way, or why it is not.
 type Sent = Result<PublishAckFuture, PublishError>;
+
+/// What came of the messages of one call.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// In the order of the messages.
+    pub(crate) results: Vec<PublishResult>,
+    /// The places of those that nobody answered for.
+    pub(crate) untaken: Vec<usize>,
+}
+
+impl Outcome {
+    /// The results come from the last to the first.
+    fn add(&mut self, place: usize, answer: Result<PublishAck, AckError>, subject: &str) {
+        if matches!(&answer, Err(error) if error.kind() == StreamNotFound) {
+            self.untaken.push(place);
+        }
+        self.results.push(match answer {
+            // Also if it says `duplicate`: the stream has it, from a try whose answer was lost.
+            Ok(_) => Ok(()),
+            Err(error) => Err(publish_error(Failure::Ack { error, subject })),
+        });
+    }
+}
 
 /// The client's own thread sleeps when it has sent what it was given. This many at once wake it seldom, and the first of a
 /// large batch does not wait for the rest.
@@ -40,7 +64,7 @@ impl Batch<'_> {
 
     /// Hands all messages to the client, and then waits for all acknowledgements, so that they are under way together.
     /// The first are sent while the next are encoded.
-    pub(crate) async fn send(self, connection: &Connection, deadline: Instant) -> Vec<PublishResult> {
+    pub(crate) async fn send(self, connection: &Connection, deadline: Instant) -> Outcome {
         // A call that is dropped half-way leaves messages behind that nobody waits for.
         let mut doubt = Doubt { connection, cleared: false };
         let mut sent = Vec::with_capacity(self.messages.len());
@@ -51,9 +75,27 @@ impl Batch<'_> {
                     .map(|message| self.record(message).and_then(|_| Err(publish_error(Failure::NotSent)))),
             );
         }
-        let results = self.results(connection, sent, deadline).await;
-        doubt.cleared = !results.iter().any(is_unknown);
-        results
+        let outcome = self.outcome(connection, sent, deadline).await;
+        doubt.cleared = !outcome.results.iter().any(is_unknown);
+        outcome
+    }
+
+    /// Finds out why nobody answered for some messages, and says so in their results. Returns whether a stream is missing.
+    pub(crate) async fn explain(
+        self,
+        outcome: &mut Outcome,
+        connection: &Connection,
+        deadline: Instant,
+    ) -> bool {
+        let subjects = outcome.untaken.iter().map(|place| self.subject(*place)).collect();
+        let takers = takers(connection, subjects, deadline).await;
+        for place in &outcome.untaken {
+            let subject = self.subject(*place);
+            if let (Some(result), Some(taker)) = (outcome.results.get_mut(*place), takers.get(subject)) {
+                *result = Err(publish_error(Failure::Untaken { subject, taker }));
+            }
+        }
+        takers.values().any(|taker| matches!(taker, Taker::Nobody))
     }
 
     async fn hand_over(self, connection: &Connection, sent: &mut Vec<Sent>) {
@@ -75,37 +117,30 @@ impl Batch<'_> {
     }
 
     /// The last one first: a stream acknowledges in the order of its messages, and so this task is woken once.
-    async fn results(
-        self,
-        connection: &Connection,
-        mut sent: Vec<Sent>,
-        deadline: Instant,
-    ) -> Vec<PublishResult> {
-        let mut results = Vec::with_capacity(sent.len());
+    async fn outcome(self, connection: &Connection, mut sent: Vec<Sent>, deadline: Instant) -> Outcome {
+        let mut outcome = Outcome { results: Vec::with_capacity(sent.len()), untaken: Vec::new() };
         let all = async {
             while let Some(last) = sent.pop() {
-                let subject = self.subject(sent.len());
-                results.push(match last {
-                    Ok(ack) => answer(ack.await, subject),
-                    Err(error) => Err(error),
-                });
+                match last {
+                    Ok(ack) => outcome.add(sent.len(), ack.await, self.subject(sent.len())),
+                    Err(error) => outcome.results.push(Err(error)),
+                }
             }
         };
         if timeout_at(deadline, all).await.is_err() {
-            results.push(Err(unanswered(connection, self.subject(sent.len()))));
+            outcome.results.push(Err(unanswered(connection, self.subject(sent.len()))));
             // Those that are answered count all the same.
             while let Some(last) = sent.pop() {
                 let subject = self.subject(sent.len());
-                let answered = last.map(|ack| ack.into_future().now_or_never());
-                results.push(match answered {
-                    Ok(Some(result)) => answer(result, subject),
-                    Ok(None) => Err(unanswered(connection, subject)),
-                    Err(error) => Err(error),
-                });
+                match last.map(|ack| ack.into_future().now_or_never()) {
+                    Ok(Some(answer)) => outcome.add(sent.len(), answer, subject),
+                    Ok(None) => outcome.results.push(Err(unanswered(connection, subject))),
+                    Err(error) => outcome.results.push(Err(error)),
+                }
             }
         }
-        results.reverse();
-        results
+        outcome.results.reverse();
+        outcome
     }
 
     fn subject(&self, place: usize) -> &str {
@@ -131,14 +166,6 @@ async fn hand_over(connection: &Connection, subject: Subject, record: Record) ->
             connection.stop();
             Err(publish_error(Failure::Lost))
         }
-    }
-}
-
-fn answer(answer: Result<PublishAck, AckError>, subject: &str) -> PublishResult {
-    match answer {
-        // Also if it says `duplicate`: the stream has it, from a try whose answer was lost.
-        Ok(_) => Ok(()),
-        Err(error) => Err(publish_error(Failure::Ack { error, subject })),
     }
 }
 

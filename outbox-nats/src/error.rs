@@ -7,6 +7,8 @@ use outbox_core::PublishError;
 
 use crate::codec::EncodeError;
 use crate::link::Unreachable;
+use crate::stream::NAMES;
+use crate::untaken::Taker;
 
 /// Everything that can go wrong between a message and its acknowledgement, or in a check.
 #[derive(Debug)]
@@ -21,6 +23,11 @@ pub(crate) enum Failure<'a> {
     Lost,
     /// The client did not take the message.
     TooLarge(jetstream::context::PublishError),
+    /// Nobody answered for the subject.
+    Untaken {
+        subject: &'a str,
+        taker: &'a Taker,
+    },
     /// The answer was not a confirmation, or none came.
     Ack {
         error: jetstream::context::PublishError,
@@ -71,11 +78,9 @@ pub(crate) fn publish_error(failure: Failure<'_>) -> PublishError {
         Failure::TooLarge(error) => PublishError::rejected(format!(
             "larger than the server's max_payload, which counts headers too: {error}"
         )),
+        Failure::Untaken { subject, taker } => untaken(subject, taker),
         Failure::Ack { error, subject } => match error.kind() {
-            NatsKind::StreamNotFound => PublishError::retryable(format!(
-                "no JetStream stream takes subject {subject:?}: create one, or check that the stream's subjects \
-                 match it and that JetStream is enabled"
-            )),
+            NatsKind::StreamNotFound => untaken(subject, &Taker::Nobody),
             NatsKind::TimedOut => publish_error(Failure::NoAck),
             NatsKind::BrokenPipe => {
                 PublishError::unknown("the connection to NATS was lost before the confirmation")
@@ -95,7 +100,7 @@ pub(crate) fn publish_error(failure: Failure<'_>) -> PublishError {
             "closed before NATS had confirmed everything; messages under way: {unconfirmed}"
         )),
         Failure::CheckTimedOut => PublishError::unavailable("NATS did not answer in time"),
-        Failure::JetStream(error) => PublishError::retryable(format!("JetStream: {error}")),
+        Failure::JetStream(error) => answered(&error, format!("JetStream: {error}")),
         Failure::Account(error) => match error.kind() {
             RequestErrorKind::NoResponders => {
                 PublishError::retryable("JetStream is not enabled on this server or for this account")
@@ -108,14 +113,15 @@ pub(crate) fn publish_error(failure: Failure<'_>) -> PublishError {
                     "there is no JetStream stream {stream:?}: create it, or let create=true do so"
                 ))
             }
-            GetStreamErrorKind::JetStream(error) => {
-                PublishError::retryable(format!("stream {stream:?}: {error}"))
-            }
+            GetStreamErrorKind::JetStream(error) => answered(&error, format!("stream {stream:?}: {error}")),
             _ => PublishError::unavailable(format!("stream {stream:?} can't be asked for: {error}")),
         },
         Failure::StreamCreate { error, stream } => match error.kind() {
             CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::Response => {
                 PublishError::unavailable(format!("NATS did not answer: {error}"))
+            }
+            CreateStreamErrorKind::JetStream(cause) => {
+                answered(&cause, format!("stream {stream:?} can't be created: {error}"))
             }
             _ => PublishError::retryable(format!("stream {stream:?} can't be created: {error}")),
         },
@@ -135,7 +141,89 @@ fn refused(error: &jetstream::Error, subject: &str) -> PublishError {
         ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM => {
             PublishError::rejected(text)
         }
-        // Full, sealed, without leader, out of resources: the next message fares no better, and this one may later.
-        _ => PublishError::retryable(text),
+        // Full, sealed, out of resources: the next message fares no better, and this one may later.
+        _ => answered(error, text),
+    }
+}
+
+/// Nobody answered for a subject, as nobody does for a stream whose replicas are away.
+fn untaken(subject: &str, taker: &Taker) -> PublishError {
+    match taker {
+        Taker::Nobody => PublishError::retryable(format!(
+            "no JetStream stream takes subject {subject:?}: create one, or check that the stream's subjects match it \
+             and that JetStream is enabled"
+        )),
+        Taker::Stream(stream) => PublishError::unavailable(format!(
+            "stream {stream:?} did not answer on subject {subject:?}: it has no leader now"
+        )),
+        Taker::Unsaid(why) => PublishError::unavailable(format!(
+            "nobody answered, and NATS does not say which stream takes subject {subject:?}: {why}"
+        )),
+        // It may be an outage. But a topic without a stream would stop all others for ever if it was called one.
+        Taker::Forbidden => PublishError::retryable(format!(
+            "no JetStream stream answered on subject {subject:?}: create one, or wait for its leader; to be told which \
+             of them it is, this user must be allowed to publish to {NAMES}"
+        )),
+    }
+}
+
+/// An error that JetStream has answered with.
+fn answered(error: &jetstream::Error, text: String) -> PublishError {
+    if is_leaderless(error) {
+        return PublishError::unavailable(text);
+    }
+    PublishError::retryable(text)
+}
+
+/// Servers are away that others wait for, which ends when they come back. Not every 503: a full stream has it too.
+fn is_leaderless(error: &jetstream::Error) -> bool {
+    match error.error_code() {
+        ErrorCode::CLUSTER_NOT_AVAILABLE
+        | ErrorCode::CLUSTER_NOT_LEADER
+        | ErrorCode::STREAM_OFFLINE
+        | ErrorCode::STREAM_OFFLINE_REASON => true,
+        // What the replicas of a stream could not agree on comes without a number.
+        ErrorCode(0) => error.code() == 503,
+        _ => false,
+    }
+}
+
+/// There is no JetStream for this user.
+pub(crate) fn is_disabled(error: &jetstream::Error) -> bool {
+    matches!(
+        error.error_code(),
+        ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use outbox_core::PublishErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn what_lasts_until_servers_come_back_is_an_outage() {
+        use PublishErrorKind::{Retryable, Unavailable};
+
+        for (code, number, kind) in [
+            (503, 10008, Unavailable),
+            (500, 10009, Unavailable),
+            (500, 10118, Unavailable),
+            (503, 0, Unavailable),
+            (400, 0, Retryable),
+            (503, 10023, Retryable),
+            (503, 10039, Retryable),
+            (503, 10076, Retryable),
+            (503, 10077, Retryable),
+        ] {
+            let json = serde_json::json!({ "code": code, "err_code": number, "description": "x" });
+            let error: jetstream::Error = serde_json::from_value(json).unwrap();
+            assert_eq!(refused(&error, "s").kind(), kind, "{error}");
+            assert_eq!(publish_error(Failure::JetStream(error.clone())).kind(), kind, "{error}");
+            let create = jetstream::context::CreateStreamError::new(CreateStreamErrorKind::JetStream(error));
+            let created = publish_error(Failure::StreamCreate { error: create, stream: "S" });
+            assert_eq!(created.kind(), kind, "{created}");
+        }
     }
 }

@@ -38,6 +38,13 @@
 //! the stream that the URL names, and warns about what can lose messages;
 //! [`NatsTransport::diagnose`](outbox_core::Transport::diagnose) looks at the stream of each topic.
 //!
+//! # A stream without a leader
+//!
+//! While most replicas of a stream are away nobody answers for it, as if there were no such stream. The server is then
+//! asked which stream takes the subject: if it names one or does not say, this is an outage of the broker, which uses no
+//! attempt. Users need the permission to publish to `$JS.API.STREAM.NAMES` for that; without it such messages are retried
+//! on schedule, as those without a stream are.
+//!
 //! # Encryption
 //!
 //! `tls://` or `tls=required` encrypts and verifies, with the certificates of `tls_ca` or those of the system; a server
@@ -64,6 +71,7 @@ pub mod wire;
 mod connection;
 mod link;
 mod stream;
+mod untaken;
 
 mod diagnose;
 

@@ -31,6 +31,9 @@ pub(crate) enum Unasked {
     JetStream(jetstream::Error),
 }
 
+/// Where the server is asked which streams there are.
+pub(crate) const NAMES: &str = "$JS.API.STREAM.NAMES";
+
 /// The stream that takes a subject.
 pub(crate) async fn taken_by(jetstream: &Context, subject: &str) -> Result<Option<String>, Unasked> {
     let question = serde_json::json!({ "subject": subject });

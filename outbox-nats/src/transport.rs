@@ -24,8 +24,10 @@ pub struct NatsTransport {
     config: NatsConfig,
     link: Link,
     in_flight: Semaphore,
-    /// Whether the stream was found, or created.
+    /// Whether the stream was found, or created, and nobody has missed one since.
     checked: AtomicBool,
+    /// Whether the log has what can lose messages.
+    warned: AtomicBool,
     closed: AtomicBool,
     learned: Mutex<Learned>,
 }
@@ -73,6 +75,7 @@ impl NatsTransport {
             link: Link::new(config.endpoint.clone(), config.max_in_flight),
             in_flight: Semaphore::new(config.max_in_flight),
             checked: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             learned: Mutex::default(),
             config,
@@ -90,13 +93,22 @@ impl NatsTransport {
             return batch.unsent(|| publish_error(Failure::Closed));
         };
         match timeout_at(deadline, self.ready()).await {
-            Ok(Ok(connection)) => batch.send(&connection, deadline).await,
+            Ok(Ok(connection)) => self.send(batch, &connection, deadline).await,
             Ok(Err(error)) => batch.unsent(|| PublishError::new(error.kind(), error.to_string())),
             Err(_) => {
                 let text = format!("{}: timed out", self.config.endpoint.addresses());
                 batch.unsent(|| publish_error(Failure::Unreachable(text.clone())))
             }
         }
+    }
+
+    async fn send(&self, batch: Batch<'_>, connection: &Connection, deadline: Instant) -> Vec<PublishResult> {
+        let mut outcome = batch.send(connection, deadline).await;
+        if !outcome.untaken.is_empty() && batch.explain(&mut outcome, connection, deadline).await {
+            // Ours may have been deleted: the next call creates it again.
+            self.checked.store(false, Ordering::Release);
+        }
+        outcome.results
     }
 
     /// The connection, with the stream behind it if that is ours to create.
@@ -116,11 +128,11 @@ impl NatsTransport {
 
     async fn check_stream(&self, connection: &Connection) -> Result<(), PublishError> {
         let stream = stream::check(&connection.jetstream, &self.config).await?;
-        let first = !self.checked.swap(true, Ordering::AcqRel);
+        self.checked.store(true, Ordering::Release);
         if let Some(stream) = stream {
             self.learn(|learned| learned.dedup_window = Some(stream.duplicate_window));
             // A health check comes every few seconds.
-            if first {
+            if !self.warned.swap(true, Ordering::Relaxed) {
                 stream::warn(&stream);
             }
         }

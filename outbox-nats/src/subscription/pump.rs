@@ -148,8 +148,8 @@ impl Pump {
     fn take(&mut self, message: Option<Message>) -> Result<(), SubscribeError> {
         let message = message.ok_or_else(|| subscribe_error(Failure::Lost))?;
         match message.status {
-            None => self.arrival(message),
-            Some(status) => self.status(status, &message),
+            Some(status) if !is_delivery(&message) => self.status(status, &message),
+            _ => self.arrival(message),
         }
     }
 
@@ -212,6 +212,12 @@ impl Drop for Pump {
         let reason = self.reason.take().unwrap_or_else(|| subscribe_error(Failure::Lost));
         self.inbound.end(self.round, reason);
     }
+}
+
+/// A stream stores headers as they are, so a message of anybody may have a status of its own. Only what is to be
+/// acknowledged comes from a stream.
+fn is_delivery(message: &Message) -> bool {
+    message.reply.as_deref().is_some_and(|reply| reply.starts_with("$JS.ACK."))
 }
 
 fn ended(text: &str) -> SubscribeError {

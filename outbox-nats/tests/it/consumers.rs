@@ -1,6 +1,7 @@
 //! What is special about JetStream on the receiving side: its consumers, its pulls, its dead letters.
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer, stream};
@@ -9,6 +10,8 @@ use outbox_conformance::transport_suite::BrokerProcess;
 use outbox_conformance::{Proxy, started};
 use outbox_core::{Delivery, OutboxMessage, SubscribeErrorKind, Subscription, Transport};
 use outbox_nats::{NatsSubscription, NatsTransport};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::fixture::{at, client, create_stream, freeze};
@@ -418,6 +421,49 @@ async fn a_settlement_is_confirmed_by_the_server() {
         while stream.consumer_info("g@S=a").await.unwrap().num_ack_pending > 0 {
             tokio::task::yield_now().await;
         }
+    })
+    .await;
+}
+
+/// Publishes with a header that only a server sends, as no client does.
+async fn publish_with_status(server: &Server, subject: &str, status: &str) {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).await.unwrap();
+    let header = format!("NATS/1.0 {status}\r\n\r\n");
+    let length = header.len();
+    let text = format!(
+        "CONNECT {{\"verbose\":false,\"headers\":true}}\r\n\
+         HPUB {subject} {length} {}\r\n{header}m\r\nPING\r\n",
+        length + 1
+    );
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    while lines.next_line().await.unwrap().expect("the server hangs up") != "PONG" {}
+}
+
+#[tokio::test]
+async fn a_stored_message_that_looks_like_a_status_is_a_delivery() {
+    on_a_server(async |server| {
+        let js = client(&at(server.port())).await.unwrap();
+        create_stream(&js, "S").await;
+        create_stream(&js, "DEAD").await;
+        let parameters = "topics=S.a&create=true&dead_letters=DEAD.x&prefetch=2";
+        let mut reader = subscription(&at(server.port()), parameters).await;
+        let forged = ["100 Idle Heartbeat", "404 No Messages", "408", "409 Consumer Deleted", "503 x"];
+        for status in forged {
+            publish_with_status(&server, "S.a", status).await;
+        }
+        publish(&at(server.port()), &[message("S.a", "last")]).await;
+        for status in forged {
+            let delivery = next(&mut reader).await;
+            assert!(delivery.message().is_err(), "{status}: {delivery:?}");
+            assert_eq!(delivery.attempt(), Some(1), "{status}");
+            delivery.dead_letter("no message of an outbox").await.unwrap();
+        }
+        let last = next(&mut reader).await;
+        assert_eq!((payload(&last).as_str(), last.attempt()), ("last", Some(1)));
+        last.ack().await.unwrap();
+        let buried = js.get_stream("DEAD").await.unwrap().cached_info().state.messages;
+        assert_eq!(buried, forged.len() as u64);
     })
     .await;
 }

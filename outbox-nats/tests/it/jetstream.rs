@@ -1,6 +1,7 @@
 //! What is special about JetStream: its streams, its limits, its permissions.
 
 use std::future::Future;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer::pull, stream};
@@ -68,6 +69,27 @@ async fn the_stream_of_the_url_is_created_and_then_left_alone() {
         other.check().await.unwrap();
         let kept = js.get_stream("ORDERS").await.unwrap().cached_info().config.clone();
         assert_eq!(kept.subjects, ["orders.>", "billing.*"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_deleted_is_created_again_by_the_next_call() {
+    on_a_server(JETSTREAM, async |server| {
+        let url = format!("{}?stream=ORDERS&create=true&subjects=orders", at(server.port()));
+        let nats = transport(&url).await;
+        let js = client(&at(server.port())).await.unwrap();
+        assert_eq!(kinds(&nats.publish(&messages("orders", 1)).await), [None]);
+        js.delete_stream("ORDERS").await.unwrap();
+        let batch = messages("orders", 2);
+        assert_eq!(kinds(&nats.publish(&batch).await), [Some(PublishErrorKind::Retryable); 2]);
+        assert_eq!(kinds(&nats.publish(&batch).await), [None; 2]);
+        assert_eq!(read_stream(&js, "ORDERS", "orders").await.len(), 2);
+        // A topic of no stream at all does not stop those that have one.
+        let mixed = [messages("nowhere", 1), messages("orders", 1)].concat();
+        for _ in 0..2 {
+            assert_eq!(kinds(&nats.publish(&mixed).await), [Some(PublishErrorKind::Retryable), None]);
+        }
     })
     .await;
 }
@@ -373,6 +395,158 @@ impl SlowStream {
         let ack = "{\"stream\":\"S\",\"seq\":1}";
         self.core.publish(request.reply.unwrap(), ack.into()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_no_stream_answers_for_is_an_outage_unless_the_server_knows_of_no_stream() {
+    use PublishErrorKind::{Retryable, Unavailable};
+
+    // Without JetStream nothing is stored, as on a stream without a leader; somebody else answers for its interface.
+    on_a_server("", async |server| {
+        let mut interface = SlowStream::on(&server, "$JS.API.STREAM.NAMES").await;
+        let nats = transport(&format!("{}?publish_timeout=1s", at(server.port()))).await;
+        let leaderless = "{\"error\":{\"code\":503,\"err_code\":10008,\"description\":\"no leader\"}}";
+        let disabled = "{\"error\":{\"code\":503,\"err_code\":10039,\"description\":\"not enabled\"}}";
+        for (answer, kind, text) in [
+            (Some("{\"streams\":[\"ORDERS\"]}"), Unavailable, "stream \"ORDERS\" did not answer on subject"),
+            (Some(leaderless), Unavailable, "does not say which stream takes subject"),
+            (None, Unavailable, "does not say which stream takes subject"),
+            (Some("{\"streams\":null}"), Retryable, "no JetStream stream takes subject"),
+            (Some(disabled), Retryable, "no JetStream stream takes subject"),
+        ] {
+            let batch = [messages("orders.a", 3), messages("orders.b", 2)].concat();
+            let answered = async {
+                // Once for each subject, however many messages it has.
+                for _ in 0..2 {
+                    let request = interface.next().await;
+                    if let Some(answer) = answer {
+                        interface.core.publish(request.reply.unwrap(), answer.into()).await.unwrap();
+                    }
+                }
+            };
+            let (results, ()) = tokio::join!(nats.publish(&batch), answered);
+            assert_eq!(kinds(&results), [Some(kind); 5], "{answer:?}: {results:?}");
+            for (result, subject) in
+                results.iter().zip([["orders.a"; 3].as_slice(), &["orders.b"; 2]].concat())
+            {
+                let error = result.as_ref().unwrap_err().to_string();
+                assert!(error.contains(&format!("{text} {subject:?}")), "{error}");
+            }
+        }
+        assert!(interface.waiting.try_recv().is_err(), "it was asked more than once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_ask_waits_once_and_is_told() {
+    let config = "jetstream: { store_dir: \"$DIR\" }
+        authorization: { users: [
+            { user: app, password: app, permissions: { publish: { deny: \"$JS.API.STREAM.NAMES\" } } }
+        ] }";
+    on_a_server(config, async |server| {
+        let url = format!("nats://app:app@127.0.0.1:{}?publish_timeout=3s", server.port());
+        let (nats, batch) = (transport(&url).await, messages("orders", 2));
+        for limit in [Duration::from_secs(10), Duration::from_secs(2)] {
+            let results = tokio::time::timeout(limit, nats.publish(&batch)).await.expect("it waits");
+            assert_eq!(kinds(&results), [Some(PublishErrorKind::Retryable); 2], "{results:?}");
+            let text = results[0].as_ref().unwrap_err().to_string();
+            assert!(text.contains("$JS.API.STREAM.NAMES"), "{text}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_check_that_finds_no_leader_is_an_outage() {
+    on_a_server("", async |server| {
+        let leaderless = "{\"error\":{\"code\":503,\"err_code\":10008,\"description\":\"no leader\"}}";
+        for (subject, parameters) in [("$JS.API.INFO", ""), ("$JS.API.STREAM.INFO.ORDERS", "?stream=ORDERS")]
+        {
+            let mut interface = SlowStream::on(&server, subject).await;
+            let nats =
+                NatsTransport::new(format!("{}{parameters}", at(server.port())).parse().unwrap()).unwrap();
+            let answered = async {
+                let request = interface.next().await;
+                interface.core.publish(request.reply.unwrap(), leaderless.into()).await.unwrap();
+            };
+            let (checked, ()) = tokio::join!(nats.check(), answered);
+            let error = checked.unwrap_err();
+            assert_eq!(error.kind(), PublishErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains("no leader"), "{error}");
+        }
+    })
+    .await;
+}
+
+/// Three servers that keep one stream together.
+struct Cluster(Vec<Server>);
+
+impl Cluster {
+    async fn start() -> Option<Self> {
+        // Kept until all are known, so that no port comes twice.
+        let free: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<u16> = free.iter().map(|port| port.local_addr().unwrap().port()).collect();
+        drop(free);
+        let routes: Vec<_> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let config = |port: &u16| {
+            format!(
+                "server_name: n{port}\n {JETSTREAM}\n cluster: {{ name: c, listen: \"127.0.0.1:{port}\", \
+                 routes: [{}] }}",
+                routes.join(", ")
+            )
+        };
+        let configs: Vec<_> = ports.iter().map(config).collect();
+        let servers = configs.iter().map(|config| Server::nats(Some(config)));
+        let servers: Option<Vec<_>> = futures_util::future::join_all(servers).await.into_iter().collect();
+        servers.map(Self)
+    }
+
+    /// Kills all but the first one.
+    async fn break_up(&self) {
+        for server in &self.0[1..] {
+            server.kill().await;
+        }
+    }
+}
+
+async fn kinds_without_an_attempt(
+    nats: &NatsTransport,
+    batch: &[OutboxMessage],
+) -> Vec<Option<PublishErrorKind>> {
+    let results = nats.publish(batch).await;
+    let kinds = kinds(&results);
+    assert!(!kinds.contains(&Some(PublishErrorKind::Retryable)), "{results:?}");
+    nats.reset().await;
+    kinds
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_majority_is_an_outage() {
+    let Some(cluster) = started("nats-server", Cluster::start().await) else { return };
+    let case = async {
+        let url = format!(
+            "{}?stream=S&create=true&subjects=s&replicas=3&publish_timeout=2s",
+            at(cluster.0[0].port())
+        );
+        let nats = transport(&url).await;
+        let batch = messages("s", 3);
+        while nats.publish(&batch).await.iter().any(Result::is_err) {
+            nats.reset().await;
+        }
+        cluster.break_up().await;
+        // The survivor takes its time to see that it is alone, and its answers change with that.
+        let mut refused = 0;
+        while refused < 5 {
+            let kinds = kinds_without_an_attempt(&nats, &batch).await;
+            refused += usize::from(kinds == [Some(PublishErrorKind::Unavailable); 3]);
+        }
+        for server in &cluster.0[1..] {
+            server.start().await;
+        }
+        while kinds_without_an_attempt(&nats, &batch).await != [None; 3] {}
+    };
+    tokio::time::timeout(Duration::from_secs(120), case).await.expect("it did not end in two minutes");
 }
 
 #[tokio::test]
