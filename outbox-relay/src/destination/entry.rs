@@ -73,6 +73,13 @@ impl Batch {
 /// What a transport said, one result per message of the batch.
 pub(crate) type Results = Vec<Result<(), PublishError>>;
 
+impl Settlement {
+    /// Whether an operator has asked for it.
+    pub(crate) fn is_requested(&self) -> bool {
+        matches!(self.outcome, Outcome::Replay | Outcome::Discard)
+    }
+}
+
 /// A decision on its way to the database.
 #[derive(Debug, Clone)]
 pub(crate) struct Settlement {

@@ -120,6 +120,7 @@ impl Destination {
         now: Instant,
     ) {
         self.settling = false;
+        let requested = settlements.first().is_some_and(Settlement::is_requested);
         match settled {
             Ok(settled) if settled.stale => {
                 self.shared.health.succeeded();
@@ -136,6 +137,10 @@ impl Destination {
             Ok(_) => {
                 self.shared.health.succeeded();
                 self.settle_pauses.reset();
+                if requested {
+                    self.request_pauses.reset();
+                    self.requests_per_settle = REQUESTS_PER_READ;
+                }
                 let outcomes = settlements.iter().map(|settlement| &settlement.outcome);
                 self.figures.settled(&SettleTally::of(outcomes));
                 if self.reading {
@@ -143,6 +148,14 @@ impl Destination {
                 } else {
                     self.forget(settlements, now);
                 }
+            }
+            Err(error) if requested => {
+                // It may be too much for one transaction; all others go on meanwhile.
+                self.shared.health.failed(&error);
+                self.requests_not_before = now + self.request_pauses.next();
+                self.requests_per_settle = (settlements.len() / 2).max(1);
+                tracing::warn!(requests = settlements.len(), %error, "what was asked for could not be carried out");
+                self.queue.settle_failed(settlements);
             }
             Err(error) => {
                 self.shared.health.failed(&error);

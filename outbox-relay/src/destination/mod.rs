@@ -84,6 +84,12 @@ pub(crate) struct Destination {
     publishing: usize,
     read_not_before: Instant,
     settle_not_before: Instant,
+    /// The last settle had what operators have asked for, so the next one has something else.
+    settled_requests: bool,
+    requests_not_before: Instant,
+    request_pauses: Pauses,
+    /// Less than all, where all of them were too much.
+    requests_per_settle: usize,
     read_pauses: Pauses,
     settle_pauses: Pauses,
     /// Settlements that were written while a read was under way. That read may have begun before they were written and
@@ -126,6 +132,8 @@ const FETCH_KEYS: usize = 256;
 const FETCH_PAUSE: Duration = Duration::from_millis(100);
 /// Before something that looks aside is read again, if that has failed. What is read forward does not wait for it.
 const LOOK_FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// Before what an operator has asked for is tried again, at most: it may hold the locks of a shard for long each time.
+const REQUESTS_PAUSE: Duration = Duration::from_secs(60);
 /// Messages that find out whether a broker is back. One, because a message that is never answered, or that costs the
 /// connection, must not take others with it; the next probe sends another one.
 const PROBE_MESSAGES: usize = 1;
@@ -177,6 +185,10 @@ impl Destination {
             publishing: 0,
             read_not_before: now,
             settle_not_before: now,
+            settled_requests: false,
+            requests_not_before: now,
+            request_pauses: Pauses::up_to(REQUESTS_PAUSE),
+            requests_per_settle: work::REQUESTS_PER_READ,
             read_pauses: Pauses::new(),
             settle_pauses: Pauses::new(),
             written: Vec::new(),

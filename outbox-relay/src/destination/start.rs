@@ -69,10 +69,15 @@ impl Destination {
         if self.settling || self.settle_not_before > now {
             return;
         }
-        let settlements = self.queue.take_settlements(SETTLE_ROWS);
-        if settlements.is_empty() {
-            return;
-        }
+        // In turn, so that neither waits for the other.
+        let requests = self.queue.has_requests() && self.requests_not_before <= now;
+        let settlements = if requests && (self.queue.unsettled() == 0 || !self.settled_requests) {
+            self.queue.take_requests(self.requests_per_settle)
+        } else {
+            self.queue.take_settlements(SETTLE_ROWS)
+        };
+        let Some(first) = settlements.first() else { return };
+        self.settled_requests = first.is_requested();
         self.settling = true;
         self.shared.counters.settles.add(1);
         let limit = self.shared.config.store_timeout();
@@ -199,8 +204,13 @@ impl Destination {
                 }
             }
         }
-        if self.queue.unsettled() > 0 && !self.settling {
-            times.push(self.settle_not_before);
+        if !self.settling {
+            if self.queue.unsettled() > 0 {
+                times.push(self.settle_not_before);
+            }
+            if self.queue.has_requests() {
+                times.push(self.settle_not_before.max(self.requests_not_before));
+            }
         }
         if let Permission::Not { until } = self.breaker.permission(now) {
             times.push(until);

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use outbox_core::{
     Claim, ClaimRequest, Fence, KeyHold, LateCommitMark, Lease, LeaseRequest, LeasedShard, OperatorRequest,
     OrderingKey, OutboxStore, Outcome, RelayId, RowId, Scope, Seq, Settled, StoreCapabilities, StoreError,
+    StoreErrorKind,
 };
 use outbox_memory::MemoryStore;
 use tokio::sync::watch;
@@ -20,6 +21,8 @@ pub(crate) struct Gate {
     /// What is asked before this time is never answered.
     silent_until: Arc<Mutex<Option<Instant>>>,
     asked: Arc<AtomicUsize>,
+    /// A settle that replays something fails.
+    refuses_replays: Arc<AtomicBool>,
     /// How long an answer is on its way back.
     pub(crate) reply_latency: Duration,
     /// The same for a settle, where it is another.
@@ -44,9 +47,15 @@ impl Gate {
             closed,
             silent_until: Arc::default(),
             asked: Arc::default(),
+            refuses_replays: Arc::default(),
             reply_latency: Duration::ZERO,
             settle_latency: None,
         }
+    }
+
+    /// As if all replays took too long.
+    pub(crate) fn refuse_replays(&self, refuse: bool) {
+        self.refuses_replays.store(refuse, Ordering::Relaxed);
     }
 
     /// What is behind it.
@@ -121,6 +130,10 @@ macro_rules! through_the_gate {
             }
 
             async fn settle(&self, fence: &Fence, outcomes: &[(RowId, Outcome)]) -> Result<Settled, StoreError> {
+                let replays = outcomes.iter().any(|(_, outcome)| *outcome == Outcome::Replay);
+                if replays && self.refuses_replays.load(Ordering::Relaxed) {
+                    return Err(StoreError::new(StoreErrorKind::Unavailable, "settle", "too much"));
+                }
                 let (gate, fence, outcomes) = (self.clone(), fence.clone(), outcomes.to_vec());
                 let sent = tokio::spawn(async move {
                     gate.pass(true).await;

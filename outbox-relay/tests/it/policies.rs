@@ -182,6 +182,62 @@ async fn requests_that_are_being_written_keep_nothing_else_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replay_that_can_not_be_written_keeps_nobody_waiting() {
+    let store = MemoryStore::new();
+    let messages: Vec<_> = (0..3).map(|n| keyed("k", n)).collect();
+    let broker = plain_broker().with_behaviour(reject(&messages[0]));
+    store.enqueue_all(&messages);
+    let gate = Gate::new(&store);
+    let relay = start(Relay::shared(Arc::new(gate.clone()), Arc::new(broker.clone()))).await;
+    until("the key is parked", || store.dead().len() == 3).await;
+    broker.set_behaviour(|_, _| Verdict::Accept);
+    gate.refuse_replays(true);
+    store.request(&[*messages[0].id()], OperatorAction::Replay).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let settles = relay.stats().settles;
+    for number in 0..60 {
+        store.enqueue_all(&[keyed("other", number)]);
+        relay.waker().wake();
+        let begin = Instant::now();
+        arrived(&broker, number + 1).await;
+        until("it is settled", || store.pending().is_empty()).await;
+        assert!(begin.elapsed() < Duration::from_millis(200), "{:?}", begin.elapsed());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // Once for each message, and the replay once or twice.
+    let settles = relay.stats().settles - settles;
+    assert!((60..65).contains(&settles), "{settles} settles");
+    // What comes of the key meanwhile waits.
+    store.enqueue_all(&[keyed("k", 3)]);
+    gate.refuse_replays(false);
+    arrived(&broker, 64).await;
+    drained(&relay).await;
+    assert_eq!(numbers(&broker.delivered()[60..]), [0, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_ends_although_a_replay_can_not_be_written() {
+    let store = MemoryStore::new();
+    let messages = [keyed("k", 0)];
+    let broker = plain_broker().with_behaviour(reject(&messages[0]));
+    store.enqueue_all(&messages);
+    let gate = Gate::new(&store);
+    let first = relay_on(Arc::new(gate.clone()), Arc::new(Connection(broker.clone()))).await;
+    until("the key is parked", || store.dead().len() == 1).await;
+    broker.set_behaviour(|_, _| Verdict::Accept);
+    gate.refuse_replays(true);
+    store.request(&[*messages[0].id()], OperatorAction::Replay).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let begin = Instant::now();
+    first.shutdown().await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    // The next one finds the request.
+    let second = relay(&store, &broker).await;
+    arrived(&broker, 1).await;
+    drained(&second).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn discarding_the_head_of_a_parked_key_lets_the_rest_go() {
     let store = MemoryStore::new();
     let messages: Vec<_> = (0..4).map(|n| keyed("k", n)).collect();

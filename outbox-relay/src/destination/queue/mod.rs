@@ -55,6 +55,9 @@ pub(crate) struct Queue {
     /// A key that is about to fill its window.
     crowded: Option<Crowded>,
     settlements: Vec<Settlement>,
+    /// What operators have asked for: in settles of its own, because one of a key with very many dead letters may take
+    /// longer than a settle is given.
+    requests: Vec<Settlement>,
     careful: Careful,
     in_flight: usize,
     /// Batches in which the destination answered for some message.
@@ -130,6 +133,7 @@ impl Queue {
             fetchable: VecDeque::new(),
             crowded: None,
             settlements: Vec::new(),
+            requests: Vec::new(),
             careful: Careful::off(),
             in_flight: 0,
             answers: 0,
@@ -159,8 +163,13 @@ impl Queue {
         self.in_flight
     }
 
+    /// Decisions that are to be written, without what operators have asked for.
     pub(crate) fn unsettled(&self) -> usize {
         self.settlements.len()
+    }
+
+    pub(crate) fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
     }
 
     pub(crate) fn knows(&self, row: RowId) -> bool {

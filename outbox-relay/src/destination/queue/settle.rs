@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use outbox_core::{Lane, OperatorAction, OperatorRequest, OrderingKey, Outcome, Seq};
+use outbox_core::{Lane, OperatorAction, OperatorRequest, OrderingKey, Outcome, Seq, ShardId};
 
 use super::{Aftermath, Queue};
 use crate::destination::entry::{Meta, Settlement};
 use crate::destination::key::{Fetch, Hold, Key};
+use crate::destination::owned::Owned;
 
 impl Queue {
     pub(super) fn settle(&mut self, meta: &Meta, outcome: Outcome, awaited_by: Option<OrderingKey>) {
@@ -34,7 +35,7 @@ impl Queue {
             *rows += 1;
         }
         let awaited_by = request.key.as_ref().filter(|key| self.release(key, request)).cloned();
-        self.settlements.push(Settlement { row, shard, epoch, outcome, awaited_by, size: 0 });
+        self.requests.push(Settlement { row, shard, epoch, outcome, awaited_by, size: 0 });
         true
     }
 
@@ -64,27 +65,14 @@ impl Queue {
         released
     }
 
-    /// The next decisions to be written. A fence has one epoch per shard, so those that were made under an earlier one
-    /// go in a settle of their own, for the fence to refuse.
+    /// The next decisions to be written.
     pub(crate) fn take_settlements(&mut self, most: usize) -> Vec<Settlement> {
-        let is_current =
-            |settlement: &Settlement| self.owned.epoch(settlement.shard) == Some(settlement.epoch);
-        if !self.settlements.iter().all(is_current) {
-            let (current, former): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.settlements).into_iter().partition(is_current);
-            let mut epochs = HashMap::new();
-            let (chosen, mut rest): (Vec<_>, Vec<_>) = former.into_iter().partition(|settlement| {
-                *epochs.entry(settlement.shard).or_insert(settlement.epoch) == settlement.epoch
-            });
-            rest.extend(current);
-            self.settlements = rest;
-            return chosen;
-        }
-        if self.settlements.len() <= most {
-            return std::mem::take(&mut self.settlements);
-        }
-        let rest = self.settlements.split_off(most);
-        std::mem::replace(&mut self.settlements, rest)
+        take(&mut self.settlements, &self.owned, most)
+    }
+
+    /// What operators have asked for and is to be written next.
+    pub(crate) fn take_requests(&mut self, most: usize) -> Vec<Settlement> {
+        take(&mut self.requests, &self.owned, most)
     }
 
     /// The settlements were written.
@@ -110,8 +98,23 @@ impl Queue {
 
     /// The settlements could not be written; they are tried again.
     pub(crate) fn settle_failed(&mut self, mut settlements: Vec<Settlement>) {
-        settlements.append(&mut self.settlements);
-        self.settlements = settlements;
+        let requested = settlements.first().is_some_and(Settlement::is_requested);
+        let waiting = if requested { &mut self.requests } else { &mut self.settlements };
+        settlements.append(waiting);
+        *waiting = settlements;
+    }
+
+    /// Forgets what operators have asked for of a shard that goes to another relay, which reads it again.
+    pub(super) fn forget_requests(&mut self, shard: ShardId) {
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.requests).into_iter().partition(|request| request.shard == shard);
+        self.requests = kept;
+        for Settlement { row, shard, outcome, awaited_by, size, .. } in gone {
+            self.forget(row, shard, size);
+            if let Some(key) = awaited_by {
+                self.written(&key, &outcome);
+            }
+        }
     }
 
     /// The fence refused the settlements. Those of shards that are lost are given up; the others are tried again.
@@ -140,4 +143,25 @@ impl Queue {
         }
         self.refresh(key);
     }
+}
+
+/// At most so many of them. A fence has one epoch per shard, so those that were made under an earlier one go in a settle of
+/// their own, for the fence to refuse.
+fn take(waiting: &mut Vec<Settlement>, owned: &Owned, most: usize) -> Vec<Settlement> {
+    let is_current = |settlement: &Settlement| owned.epoch(settlement.shard) == Some(settlement.epoch);
+    if !waiting.iter().all(is_current) {
+        let (current, former): (Vec<_>, Vec<_>) = std::mem::take(waiting).into_iter().partition(is_current);
+        let mut epochs = HashMap::new();
+        let (chosen, mut rest): (Vec<_>, Vec<_>) = former.into_iter().partition(|settlement| {
+            *epochs.entry(settlement.shard).or_insert(settlement.epoch) == settlement.epoch
+        });
+        rest.extend(current);
+        *waiting = rest;
+        return chosen;
+    }
+    if waiting.len() <= most {
+        return std::mem::take(waiting);
+    }
+    let rest = waiting.split_off(most);
+    std::mem::replace(waiting, rest)
 }

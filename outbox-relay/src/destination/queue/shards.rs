@@ -61,6 +61,7 @@ impl Queue {
         let left: Vec<(Instant, Entry)> = left;
         gone.extend(left.into_iter().map(|(_, entry)| entry.meta));
         gone.iter().for_each(|meta| self.forget(meta.row, meta.shard, meta.size));
+        self.forget_requests(shard);
     }
 
     /// The window may be full of messages that wait for one deferred row.
