@@ -49,10 +49,25 @@ pub(crate) enum Readiness {
 type Handle = Arc<Mutex<Option<Socket>>>;
 
 impl Connection {
-    /// Connects to the first host that answers. A dropped future stops the attempt.
-    pub(crate) async fn open(endpoint: &Endpoint, tls: Option<&RustlsConnector>) -> Result<Self, String> {
+    /// Connects to the first host that answers, from the one with the number `next` on. A dropped future stops the attempt.
+    ///
+    /// Afterwards `next` is the host that has answered, or the one behind those that had their time, also when the attempt
+    /// was stopped: a silent host does not stand in the way of those behind it.
+    pub(crate) async fn open(
+        endpoint: &Endpoint,
+        tls: Option<&RustlsConnector>,
+        next: &mut usize,
+    ) -> Result<Self, String> {
         let mut last = String::from("no host");
-        for uri in endpoint.uris() {
+        let hosts: Vec<(usize, AMQPUri)> = endpoint.uris().enumerate().collect();
+        let (count, begin) = (hosts.len(), *next);
+        for (tried, (host, uri)) in hosts.into_iter().cycle().skip(begin).take(count).enumerate() {
+            let behind = (host + 1) % count;
+            // Only the first one has all of the caller's time. Another one may be asked in the last moment of it, and is
+            // passed over only when it has failed.
+            if tried == 0 {
+                *next = behind;
+            }
             let what = if endpoint.tls.required { "connecting with TLS" } else { "connecting" };
             let socket = Handle::default();
             // An attempt that takes too long, or is given up, leaves no socket behind.
@@ -60,6 +75,7 @@ impl Connection {
             match timeout(endpoint.connect_timeout, open_one(uri, tls.cloned(), socket.clone())).await {
                 Ok(Ok(client)) => {
                     shut.keep();
+                    *next = host;
                     return Ok(Self {
                         client,
                         socket,
@@ -72,6 +88,7 @@ impl Connection {
                 Ok(Err(error)) => last = error.to_string(),
                 Err(_) => last = format!("{what} took too long"),
             }
+            *next = behind;
         }
         Err(last)
     }

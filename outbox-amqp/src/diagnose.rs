@@ -3,7 +3,7 @@ use outbox_core::{Finding, Topic};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Readiness};
-use crate::link::Link;
+use crate::link::{Link, NoConnection};
 use crate::{AmqpConfig, topology};
 
 pub(crate) async fn run(
@@ -14,7 +14,8 @@ pub(crate) async fn run(
 ) -> Vec<Finding> {
     let connection = match link.connection().await {
         Ok(connection) => connection,
-        Err(text) => return vec![unreachable(&text)],
+        Err(NoConnection::Unreachable(text)) => return vec![unreachable(&text)],
+        Err(NoConnection::Closed) => return vec![closed()],
     };
     let (vhost, addresses) = (&config.endpoint.vhost, config.endpoint.addresses());
     let mut findings =
@@ -47,6 +48,10 @@ pub(crate) async fn run(
 
 pub(crate) fn unreachable(text: &str) -> Finding {
     Finding::error("RabbitMQ", format!("it can't be reached at {text}"), "start it, or correct its URL")
+}
+
+fn closed() -> Finding {
+    Finding::error("RabbitMQ", "the transport is closed", "ask before it is closed")
 }
 
 pub(crate) fn silent(config: &AmqpConfig) -> Finding {

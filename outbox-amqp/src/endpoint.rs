@@ -55,7 +55,7 @@ impl Endpoint {
         positive("connect_timeout", self.connect_timeout)
     }
 
-    /// The addresses, in the order in which they are tried.
+    /// The addresses, in the order in which they are tried, at first from the first one on.
     pub(crate) fn uris(&self) -> impl Iterator<Item = AMQPUri> {
         let (scheme, port) =
             if self.tls.required { (AMQPScheme::AMQPS, 5671) } else { (AMQPScheme::AMQP, 5672) };

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::codec::{self, Record};
 use crate::connection::{Connection, Readiness};
 use crate::error::{Failure, blames_a_message, publish_error};
-use crate::link::Link;
+use crate::link::{Link, NoConnection};
 use crate::window::Outcome;
 use crate::{AmqpConfig, tls, topology, window};
 
@@ -104,7 +104,7 @@ impl Publisher {
                 // When the client has written one more message behind the end of the channel, the broker closes the
                 // connection as well.
                 connection.doubt();
-                self.link.cut(false).await;
+                self.link.cut().await;
                 let Ok(next) = self.connection(deadline).await else { return };
                 replaced = Some(Doubt::of(&next));
                 connection = next;
@@ -181,9 +181,15 @@ impl Publisher {
 
     /// A connection that takes messages.
     async fn connection(&self, deadline: Instant) -> Result<Arc<Connection>, PublishError> {
+        // The next host is not to be passed over because the one before took all of the time.
+        if Instant::now() >= deadline {
+            return Err(publish_error(Failure::NotSent));
+        }
         let unreachable = |text: &str| publish_error(Failure::Unreachable(text));
         let connection = match timeout_at(deadline, self.link.connection()).await {
-            Ok(connection) => connection.map_err(|text| unreachable(&text))?,
+            Ok(Ok(connection)) => connection,
+            Ok(Err(NoConnection::Closed)) => return Err(publish_error(Failure::Closed)),
+            Ok(Err(NoConnection::Unreachable(text))) => return Err(unreachable(&text)),
             Err(_) => return Err(unreachable(&format!("{}: timed out", self.config.endpoint.addresses()))),
         };
         match connection.readiness(deadline).await {

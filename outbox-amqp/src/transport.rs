@@ -105,7 +105,7 @@ impl Transport for AmqpTransport {
     }
 
     async fn reset(&self) {
-        self.publisher.link.cut(false).await;
+        self.publisher.link.cut().await;
     }
 
     async fn close(&self, time: Duration) -> Result<(), PublishError> {
@@ -118,7 +118,7 @@ impl Transport for AmqpTransport {
             self.publisher.link.close().await;
             return Ok(());
         }
-        self.publisher.link.cut(true).await;
+        self.publisher.link.end().await;
         Err(publish_error(Failure::CloseTimedOut { unconfirmed: windows * self.config().window() }))
     }
 }

@@ -42,11 +42,16 @@ use crate::tls;
 ///   RabbitMQ 4 it gives a message up by itself after 20 of them, unless a policy sets `delivery-limit`. A queue that was
 ///   declared here (`create=true`) then hands it to the group's dead letters; one that was declared elsewhere needs
 ///   `x-dead-letter-exchange` for that, or the message is deleted.
+/// * Dead letters are published by a connection of their own, opened for the first of them. While the broker has an alarm
+///   of its memory or disk it takes none, and they come again; everything else is received and settled as before.
 ///
 /// A broker that can't be reached is an error of [`Subscription::next`], never of the construction.
 pub struct AmqpSubscription {
     config: Arc<AmqpSubscriptionConfig>,
     link: Arc<Link>,
+    /// Of the dead letters: while the broker has an alarm, it reads nothing more from a connection that publishes, not
+    /// even what settles a delivery.
+    burials: Arc<Link>,
     session: Option<Session>,
     /// An attempt that is under way, so that dropping a call of `next` does not begin it anew.
     opening: Option<JoinHandle<Result<Session, SubscribeError>>>,
@@ -84,14 +89,16 @@ impl AmqpSubscription {
     /// [`BrokerConfigError`] if a value is out of its range, or a file can't be read.
     pub fn new(config: AmqpSubscriptionConfig) -> Result<Self, BrokerConfigError> {
         let config = config.checked()?;
-        let link = Arc::new(Link::new(config.endpoint.clone(), tls::connector(&config.endpoint.tls)?));
+        let tls = tls::connector(&config.endpoint.tls)?;
+        let link = || Arc::new(Link::new(config.endpoint.clone(), tls.clone()));
+        let (link, burials) = (link(), link());
         let (config, session, opening) = (Arc::new(config), None, None);
-        Ok(Self { config, link, session, opening, failures: 0, not_before: None, closed: false })
+        Ok(Self { config, link, burials, session, opening, failures: 0, not_before: None, closed: false })
     }
 
     fn open(&self) -> Result<(), SubscribeError> {
         if self.closed {
-            return Err(SubscribeError::new(SubscribeErrorKind::Closed, "the subscription is closed"));
+            return Err(session::closed());
         }
         Ok(())
     }
@@ -115,6 +122,11 @@ impl AmqpSubscription {
             }
         }
         self.session.as_mut().ok_or_else(ended)
+    }
+
+    async fn end(&self) {
+        self.link.end().await;
+        self.burials.end().await;
     }
 
     fn give_up_opening(&mut self) {
@@ -141,7 +153,7 @@ impl AmqpSubscription {
         let message = decode(topic, &delivery.properties, payload.clone());
         let message =
             message.map_err(|error| Undecodable { topic: topic.to_owned(), error, payload: payload.clone() });
-        let receipt = AmqpReceipt::new(&self.config, session, delivery, payload);
+        let receipt = AmqpReceipt::new(&self.config, session, &self.burials, delivery, payload);
         Delivery::new(message, attempt, Box::new(receipt))
     }
 }
@@ -159,7 +171,8 @@ fn attempt(delivery: &lapin::message::Delivery) -> Option<u32> {
         _ => None,
     };
     match counted {
-        Some(before) => Some(before + 1),
+        // It came with the message, and can be any number.
+        Some(before) => Some(before.saturating_add(1)),
         None => (!delivery.redelivered).then_some(1),
     }
 }
@@ -204,10 +217,7 @@ impl Subscription for AmqpSubscription {
 
     async fn check(&mut self) -> Result<(), SubscribeError> {
         self.open()?;
-        let connection = self.link.connection().await.map_err(|text| {
-            let text = format!("RabbitMQ can't be reached at {text}");
-            SubscribeError::new(SubscribeErrorKind::Unavailable, text)
-        })?;
+        let connection = session::connection(&self.link).await?;
         session::within(session::prepare(&connection, &self.config)).await
     }
 
@@ -218,15 +228,15 @@ impl Subscription for AmqpSubscription {
         self.closed = true;
         self.give_up_opening();
         let Some(session) = self.session.take() else {
-            self.link.cut(true).await;
+            self.end().await;
             return Ok(());
         };
         // What is unsettled is in the queue again when the channel is closed.
         let closed = timeout(time, session.channel.close(200, "done".into())).await;
         if matches!(closed, Ok(Ok(()))) {
-            self.link.close().await;
+            tokio::join!(self.link.close(), self.burials.close());
         } else {
-            self.link.cut(true).await;
+            self.end().await;
         }
         let late = "RabbitMQ did not answer in time; what was unsettled comes again when it notices";
         match closed {
@@ -248,5 +258,39 @@ impl Drop for AmqpSubscription {
 impl fmt::Debug for AmqpSubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AmqpSubscription").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::BasicProperties;
+    use lapin::types::FieldTable;
+
+    use super::*;
+
+    fn delivered(count: Option<AMQPValue>, redelivered: bool) -> lapin::message::Delivery {
+        let mut delivery = lapin::message::Delivery::mock(1, "".into(), "t".into(), redelivered, Vec::new());
+        if let Some(count) = count {
+            let mut headers = FieldTable::default();
+            headers.insert("x-delivery-count".into(), count);
+            delivery.properties = BasicProperties::default().with_headers(headers);
+        }
+        delivery
+    }
+
+    #[test]
+    fn any_number_of_deliveries_is_counted_from_one() {
+        for (count, redelivered, expected) in [
+            (None, false, Some(1)),
+            (None, true, None),
+            (Some(AMQPValue::LongLongInt(2)), true, Some(3)),
+            (Some(AMQPValue::LongLongInt(-1)), true, None),
+            // Whoever publishes can write what he likes.
+            (Some(AMQPValue::LongUInt(u32::MAX)), true, Some(u32::MAX)),
+            (Some(AMQPValue::LongLongInt(u32::MAX.into())), false, Some(u32::MAX)),
+        ] {
+            let found = attempt(&delivered(count.clone(), redelivered));
+            assert_eq!(found, expected, "{count:?}");
+        }
     }
 }

@@ -6,12 +6,14 @@ use bytes::Bytes;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicPublishOptions};
 use lapin::{Acker, BasicProperties, Channel, Confirmation};
 use outbox_core::{Receipt, SubscribeError, SubscribeErrorKind};
+use tokio::time::Instant;
 
 use super::config::AmqpSubscriptionConfig;
 use super::dead_letter;
-use super::session::{Session, within};
-use crate::connection::Connection;
+use super::session::{self, STEP, Session, within};
+use crate::connection::{Connection, Readiness};
 use crate::error::subscribe_error;
+use crate::link::Link;
 
 /// When a message comes again that could not be given up.
 const BURY_PAUSE: Duration = Duration::from_secs(5);
@@ -19,6 +21,7 @@ const BURY_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct AmqpReceipt {
     config: Arc<AmqpSubscriptionConfig>,
     connection: Arc<Connection>,
+    burials: Arc<Link>,
     channel: Channel,
     acker: Acker,
     topic: String,
@@ -31,12 +34,14 @@ impl AmqpReceipt {
     pub(super) fn new(
         config: &Arc<AmqpSubscriptionConfig>,
         session: &Session,
+        burials: &Arc<Link>,
         delivery: lapin::message::Delivery,
         payload: Bytes,
     ) -> Self {
         Self {
             config: Arc::clone(config),
             connection: Arc::clone(&session.connection),
+            burials: Arc::clone(burials),
             channel: session.channel.clone(),
             acker: delivery.acker,
             topic: delivery.routing_key.as_str().to_owned(),
@@ -55,11 +60,26 @@ impl AmqpReceipt {
         settled(self.acker.ack(BasicAckOptions::default()).await)
     }
 
-    /// The message as it was, with the reason, confirmed by the queue of dead letters.
+    /// The message as it was, with the reason, confirmed by the queue of dead letters. Nothing is sent to a broker that
+    /// would take it only when its alarm is over, because the message comes again by then.
     async fn bury(&self, reason: &str) -> Result<(), SubscribeError> {
+        let deadline = Instant::now() + STEP;
+        let mut burial = Burial::by(session::connection(&self.burials).await?);
+        let readiness = burial.connection.readiness(deadline).await;
+        let readiness = readiness.map_err(|error| subscribe_error("the default exchange", &error))?;
+        let buried = match readiness {
+            Readiness::Takes => self.publish(&burial.connection, reason).await,
+            Readiness::Silent => return Err(session::silent()),
+            Readiness::Blocked => Err(blocked()),
+        };
+        burial.is_known = true;
+        buried
+    }
+
+    async fn publish(&self, connection: &Connection, reason: &str) -> Result<(), SubscribeError> {
         let queue = &self.config.options.dead_letters;
         let failed = |error: lapin::Error| subscribe_error(&format!("the queue {queue:?}"), &error);
-        let channel = self.connection.channel(async |_| Ok(())).await.map_err(failed)?;
+        let channel = connection.channel(async |_| Ok(())).await.map_err(failed)?;
         let properties =
             dead_letter::properties(&self.properties, &self.topic, &self.config.options.group, reason);
         let options = BasicPublishOptions { mandatory: true, immediate: false };
@@ -70,7 +90,8 @@ impl AmqpReceipt {
         let rest = channel.wait_for_confirms().await.map_err(failed)?;
         match confirmation {
             Confirmation::Ack(None) if rest.is_empty() => {
-                self.connection.give_back(channel);
+                connection.give_back(channel);
+                connection.answered();
                 Ok(())
             }
             Confirmation::Ack(_) => Err(SubscribeError::new(
@@ -83,6 +104,33 @@ impl AmqpReceipt {
             )),
         }
     }
+}
+
+/// A dead letter that is under way. Where it is not known what became of it, its connection ends, so that it can't be
+/// written any more when the message has come again.
+struct Burial {
+    connection: Arc<Connection>,
+    is_known: bool,
+}
+
+impl Burial {
+    const fn by(connection: Arc<Connection>) -> Self {
+        Self { connection, is_known: false }
+    }
+}
+
+impl Drop for Burial {
+    fn drop(&mut self) {
+        if !self.is_known {
+            self.connection.end();
+        }
+    }
+}
+
+fn blocked() -> SubscribeError {
+    let text =
+        "RabbitMQ takes no dead letters now: an alarm of its memory or disk; see rabbitmq-diagnostics alarms";
+    SubscribeError::new(SubscribeErrorKind::Unavailable, text)
 }
 
 fn stale() -> SubscribeError {

@@ -10,11 +10,11 @@ use tokio::time::timeout;
 use super::config::AmqpSubscriptionConfig;
 use crate::connection::Connection;
 use crate::error::subscribe_error;
-use crate::link::Link;
+use crate::link::{Link, NoConnection};
 use crate::topology;
 
 /// How long one step may take.
-const STEP: Duration = Duration::from_secs(10);
+pub(super) const STEP: Duration = Duration::from_secs(10);
 
 /// Receiving by one connection.
 pub(super) struct Session {
@@ -23,12 +23,24 @@ pub(super) struct Session {
     pub(super) consumer: Consumer,
 }
 
+/// The connection of a link, as this side tells why there is none.
+pub(super) async fn connection(link: &Link) -> Result<Arc<Connection>, SubscribeError> {
+    link.connection().await.map_err(|error| match error {
+        NoConnection::Closed => closed(),
+        NoConnection::Unreachable(text) => {
+            let text = format!("RabbitMQ can't be reached at {text}");
+            SubscribeError::new(SubscribeErrorKind::Unavailable, text)
+        }
+    })
+}
+
+pub(super) fn closed() -> SubscribeError {
+    SubscribeError::new(SubscribeErrorKind::Closed, "the subscription is closed")
+}
+
 /// Declares what was asked for, and begins to receive.
 pub(super) async fn open(link: &Link, config: &AmqpSubscriptionConfig) -> Result<Session, SubscribeError> {
-    let connection = link.connection().await.map_err(|text| {
-        let text = format!("RabbitMQ can't be reached at {text}");
-        SubscribeError::new(SubscribeErrorKind::Unavailable, text)
-    })?;
+    let connection = connection(link).await?;
     within(prepare(&connection, config)).await?;
     let what = format!("the queue {:?}", config.queue);
     let begin = async {
@@ -96,6 +108,10 @@ pub(super) async fn within<T>(
 ) -> Result<T, SubscribeError> {
     match timeout(STEP, step).await {
         Ok(result) => result,
-        Err(_) => Err(SubscribeError::new(SubscribeErrorKind::Unavailable, "RabbitMQ does not answer")),
+        Err(_) => Err(silent()),
     }
+}
+
+pub(super) fn silent() -> SubscribeError {
+    SubscribeError::new(SubscribeErrorKind::Unavailable, "RabbitMQ does not answer")
 }

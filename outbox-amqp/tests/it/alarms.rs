@@ -204,3 +204,40 @@ async fn an_alarm_costs_no_message_and_copies_within_the_windows() {
     })
     .await;
 }
+
+/// What is read and settled may be what frees the memory.
+#[cfg(feature = "subscription")]
+#[tokio::test]
+async fn a_dead_letter_during_an_alarm_does_not_stop_consuming() {
+    use outbox_amqp::AmqpSubscription;
+    use outbox_core::{SubscribeErrorKind, Subscription};
+
+    use crate::dead_letters::count;
+
+    on_a_node("", async |server, url| {
+        let url_of_group = format!("{url}?group=g&topics=t&create=true&queue_type=classic&prefetch=5");
+        let mut subscription = AmqpSubscription::connect(&url_of_group).await.unwrap();
+        let amqp = AmqpTransport::connect(&url).await.unwrap();
+        assert_eq!(kinds(&amqp.publish(&messages("t", 20)).await), [None; 20]);
+        watermark(&server, ALARM).await;
+        blocks(&url).await;
+        let first = subscription.next().await.unwrap();
+        let refused = first.dead_letter("no use").await.unwrap_err();
+        assert_eq!(refused.kind(), SubscribeErrorKind::Unavailable, "{refused}");
+        for number in 1..20 {
+            let settling = async { subscription.next().await.unwrap().ack().await };
+            let settled = tokio::time::timeout(Duration::from_secs(5), settling).await;
+            settled.expect("consuming has stopped").unwrap_or_else(|error| panic!("{number}: {error}"));
+        }
+        assert!(refused.to_string().contains("alarm"), "{refused}");
+        watermark(&server, CALM).await;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = subscription.next().await.unwrap().dead_letter("no use").await {
+            assert!(Instant::now() < deadline, "it does not resume: {error}");
+        }
+        subscription.close(Duration::from_secs(10)).await.unwrap();
+        let (_connection, channel) = client(&url).await.unwrap();
+        assert_eq!((count(&channel, "t").await, count(&channel, "g.dead").await), (0, 1));
+    })
+    .await;
+}

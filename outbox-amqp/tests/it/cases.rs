@@ -6,6 +6,8 @@ use lapin::types::FieldTable;
 use outbox_conformance::servers::Server;
 use outbox_conformance::started;
 use outbox_core::{OutboxMessage, PublishError, PublishErrorKind};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::process::Command;
 
 use crate::fixture::{bind, client, delete, exchange, queue, shared_url, unique, url_of};
@@ -19,6 +21,22 @@ pub(crate) fn messages(topic: &str, count: usize) -> Vec<OutboxMessage> {
 
 pub(crate) fn kinds(results: &[Result<(), PublishError>]) -> Vec<Option<PublishErrorKind>> {
     results.iter().map(|result| result.as_ref().err().map(PublishError::kind)).collect()
+}
+
+/// Of a broker on this machine.
+pub(crate) fn port_of(url: &str) -> u16 {
+    let (_, authority) = url.rsplit_once('@').unwrap();
+    authority.split(['/', ':']).nth(1).unwrap().parse().unwrap()
+}
+
+/// The next frame of AMQP: kind, channel and length; the payload; an end mark.
+pub(crate) async fn next_frame(from: &mut OwnedReadHalf) -> std::io::Result<Vec<u8>> {
+    let mut frame = vec![0; 7];
+    from.read_exact(&mut frame).await?;
+    let length = u32::from_be_bytes(frame[3..7].try_into().unwrap());
+    frame.resize(7 + usize::try_from(length).unwrap() + 1, 0);
+    from.read_exact(&mut frame[7..]).await?;
+    Ok(frame)
 }
 
 /// An exchange and a queue of the same name on the shared broker.

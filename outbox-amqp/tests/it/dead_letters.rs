@@ -23,7 +23,7 @@ async fn publish(channel: &Channel, queue: &str, properties: BasicProperties) {
     assert!(confirm.await.unwrap().take_message().is_none());
 }
 
-async fn count(channel: &Channel, queue: &str) -> u32 {
+pub(crate) async fn count(channel: &Channel, queue: &str) -> u32 {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.into(), passive, FieldTable::default()).await.unwrap().message_count()
 }

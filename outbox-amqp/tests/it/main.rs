@@ -8,9 +8,11 @@ mod fixture;
 mod subscriptions;
 
 mod alarms;
+mod closing;
 #[cfg(feature = "subscription")]
 mod dead_letters;
 mod encryption;
+mod hosts;
 mod rabbitmq;
 mod refusals;
 mod returns;

@@ -11,7 +11,7 @@ use outbox_conformance::{Proxy, started};
 use outbox_core::{OutboxMessage, PublishError, PublishErrorKind, Severity, Topic, Transport};
 use tokio::time::Instant;
 
-use crate::cases::{kinds, messages, with_a_queue};
+use crate::cases::{kinds, messages, port_of, with_a_queue};
 use crate::fixture::{bind, client, delete, exchange, queue, read_queue, shared_url, unique};
 
 /// Ten of three hundred, anywhere in the window.
@@ -176,8 +176,7 @@ async fn what_is_missing_is_declared_if_asked_for_and_what_exists_is_left_alone(
 #[tokio::test]
 async fn a_confirmation_that_was_cut_is_unknown_and_costs_one_copy_at_most() {
     with_a_queue(FieldTable::default(), async |url, name| {
-        let port: u16 = url.rsplit_once('@').unwrap().1.split(['/', ':']).nth(1).unwrap().parse().unwrap();
-        let proxy = Proxy::to(port).await;
+        let proxy = Proxy::to(port_of(&url)).await;
         let url_of_proxy = format!("amqp://guest:guest@127.0.0.1:{}/%2f?exchange={name}", proxy.port());
         let amqp = AmqpTransport::connect(&url_of_proxy).await.unwrap();
         for round in 1..=3 {

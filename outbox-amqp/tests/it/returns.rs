@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lapin::types::FieldTable;
 use outbox_amqp::AmqpTransport;
 use outbox_core::{OutboxMessage, PublishErrorKind, Transport};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::cases::{in_a_process, kinds, messages, with_a_queue};
+use crate::cases::{in_a_process, kinds, messages, next_frame, port_of, with_a_queue};
 use crate::fixture::read_queue;
 
 /// Passes everything on to the broker and back. While it is told to, each channel loses the confirmation of its first
@@ -33,12 +33,7 @@ async fn pass_on(client: TcpStream, broker: u16, loses: Arc<AtomicBool>) -> std:
     let requests = tokio::io::copy(&mut from_client, &mut to_server);
     let answers = async {
         loop {
-            // Kind, channel and length; the payload; an end mark.
-            let mut frame = vec![0; 7];
-            from_server.read_exact(&mut frame).await?;
-            let length = u32::from_be_bytes(frame[3..7].try_into().unwrap());
-            frame.resize(7 + usize::try_from(length).unwrap() + 1, 0);
-            from_server.read_exact(&mut frame[7..]).await?;
+            let mut frame = next_frame(&mut from_server).await?;
             // A method of class 60: number 80 confirms, a message or all up to it.
             if loses.load(Ordering::SeqCst) && frame[0] == 1 && frame[7..11] == [0, 60, 0, 80] {
                 if u64::from_be_bytes(frame[11..19].try_into().unwrap()) == 1 {
@@ -60,7 +55,7 @@ async fn pass_on(client: TcpStream, broker: u16, loses: Arc<AtomicBool>) -> std:
 #[tokio::test]
 async fn a_message_that_may_have_come_back_is_unknown() {
     with_a_queue(FieldTable::default(), async |url, name| {
-        let port: u16 = url.rsplit_once('@').unwrap().1.split(['/', ':']).nth(1).unwrap().parse().unwrap();
+        let port = port_of(&url);
         let loses = Arc::new(AtomicBool::new(false));
         let port = without_the_first_confirmation(port, loses.clone()).await;
         let url = format!("amqp://guest:guest@127.0.0.1:{port}/%2f?exchange={name}&publish_timeout=1s");
@@ -87,7 +82,7 @@ async fn a_message_that_may_have_come_back_is_unknown() {
 #[tokio::test]
 async fn a_broker_that_does_not_answer_is_sent_nothing() {
     with_a_queue(FieldTable::default(), async |url, name| {
-        let port: u16 = url.rsplit_once('@').unwrap().1.split(['/', ':']).nth(1).unwrap().parse().unwrap();
+        let port = port_of(&url);
         let loses = Arc::new(AtomicBool::new(true));
         let port = without_the_first_confirmation(port, loses.clone()).await;
         let parameters = format!("exchange={name}&publish_timeout=1s");
