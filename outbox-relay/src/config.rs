@@ -137,7 +137,8 @@ impl RelayConfig {
 
     /// Checks every field, and the ladder of time-outs:
     ///
-    /// client's longest send < `publish_timeout` < `lease_ttl` − `lease_margin`, renewal ≤ `lease_ttl` / 3.
+    /// client's longest send < `publish_timeout` < `lease_ttl` − `lease_margin` − renewal; a renewal is a third of `lease_ttl`,
+    /// at most 5 s.
     ///
     /// A publish that could outlast the lease would let a successor overtake it.
     ///
