@@ -289,3 +289,44 @@ async fn a_transaction_pooler_is_found() {
     let error = PostgresWakeup::connect(&pool, &TableNames::default()).await.unwrap_err();
     assert!(matches!(error, outbox_sqlx::WakeupError::Pooler), "{error}");
 }
+
+/// What operations.md says that the relay's user needs: no right to the sequence.
+#[test]
+fn a_role_with_rights_to_the_tables_alone_can_relay() {
+    case(|fixture| async move {
+        let role = format!("outbox_test_{}", outbox_core::MessageId::new().as_uuid().simple());
+        let run = async |sql: String| {
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&fixture.pool).await.unwrap();
+        };
+        run(format!("CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA public TO {role}")).await;
+        run(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")).await;
+        let options = fixture.pool.connect_options().as_ref().clone().username(&role);
+        let pool = PgPool::connect_lazy_with(options);
+        let store = PostgresStore::new(&pool);
+        store.check().await.unwrap();
+        assert_eq!(store.mark_late_commits().await.unwrap().seq, 0, "nothing was read");
+
+        let mut transaction = pool.begin().await.unwrap();
+        fixture.writer.enqueue(&mut transaction, &message()).await.unwrap();
+        transaction.commit().await.unwrap();
+        let relay = outbox_core::RelayId::new();
+        let ttl = Duration::from_secs(60);
+        let request = outbox_core::LeaseRequest { relay, ttl, label: "least".to_owned() };
+        store.renew(&request).await.unwrap();
+        let leases = store.acquire(&request, 64).await.unwrap();
+        let source = outbox_core::ClaimSource::Fresh { after: 0 };
+        let scope = fixture.scope.clone();
+        let claim = outbox_core::ClaimRequest { scope, source, limit: 10, max_bytes: 1 << 20 };
+        let rows = store.claim(&claim).await.unwrap().rows;
+        assert_eq!(rows.len(), 1);
+        let mark = store.mark_late_commits().await.unwrap();
+        assert_eq!(mark.seq, rows[0].seq, "as far as was read");
+        assert!(store.late_commits_over(&mark).await.unwrap());
+        let fence = outbox_core::Fence::new(relay, leases.iter().map(|lease| (lease.shard, lease.epoch)));
+        let delivered = [(rows[0].row, outbox_core::Outcome::Delivered)];
+        assert_eq!(store.settle(&fence, &delivered).await.unwrap().applied, 1);
+        pool.close().await;
+        drop(store);
+        run(format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    });
+}
