@@ -1,12 +1,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outbox_core::SubscribeError;
-use rdkafka::ClientContext;
+use outbox_core::{SubscribeError, SubscribeErrorKind};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::watch;
 
 use super::held::Shared;
@@ -80,7 +80,7 @@ impl Member {
 
 fn serve(client: &Client, shared: &Shared) {
     let mut paused = None;
-    let mut last_trouble = None;
+    let mut pace = Pace::default();
     while !shared.is_stopping() {
         store(client, shared);
         let room = shared.room(if paused.is_some() { Duration::ZERO } else { Member::REST });
@@ -98,18 +98,34 @@ fn serve(client: &Client, shared: &Shared) {
                 shared.read(&message);
             }
             Some(Err(error)) => {
-                let now = Instant::now();
-                let recent = |at: &Instant| now.duration_since(*at) < Duration::from_secs(1);
-                if last_trouble.as_ref().is_some_and(recent) {
-                    continue;
-                }
-                if let Some(trouble) = trouble(client, &error) {
-                    last_trouble = Some(now);
+                if let Some(trouble) = trouble(client, &error)
+                    && pace.allows(trouble.kind(), Instant::now())
+                {
                     shared.trouble(trouble);
                 }
             }
             None => {}
         }
+    }
+}
+
+/// How often trouble is passed on: librdkafka repeats itself.
+#[derive(Default)]
+struct Pace(Option<Instant>);
+
+impl Pace {
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    fn allows(&mut self, kind: SubscribeErrorKind, now: Instant) -> bool {
+        // Said once for each topic, and never again.
+        if kind == SubscribeErrorKind::Missing {
+            return true;
+        }
+        let allowed = self.0.is_none_or(|last| now.duration_since(last) >= Self::PAUSE);
+        if allowed {
+            self.0 = Some(now);
+        }
+        allowed
     }
 }
 
@@ -120,11 +136,23 @@ fn pause(client: &Client, pause: bool) -> bool {
     done.is_ok()
 }
 
+/// librdkafka keeps a partition paused that is taken away while it is, also when it comes back later. Each assignment
+/// begins without that; the thread pauses it again if there is no room yet.
+fn unpause(client: &Client, list: &TopicPartitionList) {
+    if let Err(error) = client.resume(list) {
+        tracing::debug!("Kafka partitions can't be resumed: {error}");
+    }
+}
+
 /// Hands the positions to librdkafka, which commits them soon, and before a partition is given away.
 fn store(client: &Client, shared: &Shared) {
-    if let Some(positions) = shared.moved()
-        && let Err(error) = client.store_offsets(&positions)
-    {
+    let Some((positions, back)) = shared.moved() else {
+        return;
+    };
+    let stored = client.store_offsets(&positions);
+    // By itself, librdkafka commits only what is beyond what it has committed before.
+    let done = if back { stored.and_then(|()| client.commit(&positions, CommitMode::Async)) } else { stored };
+    if let Err(error) = done {
         tracing::debug!("Kafka positions can't be stored: {error}");
     }
 }
@@ -191,12 +219,30 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, client: &Client, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(list) => self.shared.assigned(list),
+            Rebalance::Assign(list) => {
+                unpause(client, list);
+                self.shared.assigned(list);
+            }
             Rebalance::Revoke(list) => {
                 store(client, &self.shared);
                 self.shared.revoked(list);
             }
             Rebalance::Error(error) => tracing::warn!("Kafka group: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_topic_is_passed_on_however_much_trouble_there_is() {
+        let (mut pace, now) = (Pace::default(), Instant::now());
+        assert!(pace.allows(SubscribeErrorKind::Unavailable, now));
+        assert!(!pace.allows(SubscribeErrorKind::Refused, now));
+        assert!(pace.allows(SubscribeErrorKind::Missing, now));
+        assert!(pace.allows(SubscribeErrorKind::Missing, now));
+        assert!(pace.allows(SubscribeErrorKind::Unavailable, now + Pace::PAUSE));
     }
 }

@@ -4,13 +4,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outbox_core::{DeliverySource, SubscribeError};
+use outbox_core::{DeliverySource, SubscribeError, SubscribeErrorKind};
 use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Message, OwnedMessage};
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::Notify;
 
+use super::missing::Missing;
 use super::partition::Partition;
 use crate::error::{Trouble, subscribe_error};
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     /// Something happened that the thread waits for.
     room: Condvar,
     prefetch: usize,
+    /// Whether topics that are missing are created.
+    creates: bool,
 }
 
 #[derive(Default)]
@@ -34,7 +37,10 @@ struct State {
     out: usize,
     /// Positions have moved that are not stored yet.
     moved: bool,
+    /// One of them has gone back.
+    back: bool,
     trouble: Option<SubscribeError>,
+    missing: Missing,
     stopping: bool,
 }
 
@@ -44,7 +50,8 @@ pub(crate) struct Held {
     pub(crate) record: Arc<Record>,
     partition: (Arc<str>, i32),
     epoch: u64,
-    offset: i64,
+    /// Which one of its partition it is.
+    read: u64,
 }
 
 impl Held {
@@ -82,7 +89,7 @@ struct Delayed {
 
 impl Ord for Delayed {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.due, self.held.offset).cmp(&(other.due, other.held.offset))
+        (self.due, self.held.read).cmp(&(other.due, other.held.read))
     }
 }
 
@@ -103,6 +110,8 @@ impl Eq for Delayed {}
 /// What `next` finds.
 pub(crate) enum Found {
     Delivery(Held),
+    /// A topic is to be created.
+    Missing,
     Trouble(SubscribeError),
     /// Nothing, until it is notified or this time has come.
     Nothing(Option<Instant>),
@@ -113,8 +122,9 @@ impl Shared {
     /// Records that wait for their delay at most, before reading stops.
     const MOST_DELAYED: usize = 1_000;
 
-    pub(crate) fn new(prefetch: usize) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), arrived: Notify::new(), room: Condvar::new(), prefetch })
+    pub(crate) fn new(prefetch: usize, creates: bool) -> Arc<Self> {
+        let (state, arrived, room) = (Mutex::default(), Notify::new(), Condvar::new());
+        Arc::new(Self { state, arrived, room, prefetch, creates })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,12 +136,17 @@ impl Shared {
         if state.stopping {
             return Found::Closed;
         }
-        if state.out >= self.prefetch {
-            return Found::Nothing(None);
+        let now = Instant::now();
+        if state.missing.begin(now) {
+            return Found::Missing;
         }
-        let due = state.delayed.peek().map(|Reverse(delayed)| delayed.due);
-        let held = match due {
-            Some(due) if due <= Instant::now() => state.delayed.pop().map(|Reverse(delayed)| delayed.held),
+        let missing = state.missing.due();
+        if state.out >= self.prefetch {
+            return Found::Nothing(missing);
+        }
+        let delayed = state.delayed.peek().map(|Reverse(delayed)| delayed.due);
+        let held = match delayed {
+            Some(due) if due <= now => state.delayed.pop().map(|Reverse(delayed)| delayed.held),
             _ => state.ready.pop_front(),
         };
         match held {
@@ -141,7 +156,7 @@ impl Shared {
             }
             None => match state.trouble.take() {
                 Some(trouble) => Found::Trouble(trouble),
-                None => Found::Nothing(due),
+                None => Found::Nothing(delayed.into_iter().chain(missing).min()),
             },
         }
     }
@@ -154,7 +169,7 @@ impl Shared {
     /// A delivery is done with.
     pub(crate) fn settle(&self, held: &Held) -> Result<(), SubscribeError> {
         let mut state = self.state();
-        let settled = state.partition(held).map(|partition| partition.settle(held.offset));
+        let settled = state.partition(held).map(|partition| partition.settle(held.read));
         state.moved |= matches!(settled, Ok(true));
         self.returned(state);
         settled.map(drop)
@@ -198,10 +213,11 @@ impl Shared {
         let partition: (Arc<str>, i32) = (message.topic().into(), message.partition());
         // Without a partition, it was taken away a moment ago.
         if let Some(found) = state.partitions.get_mut(&partition) {
-            let (epoch, offset) = (found.epoch, message.offset());
-            found.read(offset);
+            let (epoch, (read, back)) = (found.epoch, found.read(message.offset()));
+            state.moved |= back;
+            state.back |= back;
             state.trouble = None;
-            state.ready.push_back(Held { record, partition, epoch, offset });
+            state.ready.push_back(Held { record, partition, epoch, read });
             drop(state);
             self.arrived.notify_one();
         }
@@ -229,14 +245,36 @@ impl Shared {
     }
 
     pub(crate) fn trouble(&self, trouble: SubscribeError) {
-        self.state().trouble = Some(trouble);
+        let mut state = self.state();
+        if self.creates && trouble.kind() == SubscribeErrorKind::Missing {
+            state.missing.report(Instant::now());
+        } else {
+            state.trouble = Some(trouble);
+        }
+        drop(state);
         self.arrived.notify_one();
     }
 
-    /// The positions to store, if any has moved.
-    pub(crate) fn moved(&self) -> Option<TopicPartitionList> {
+    /// How often a topic was said to be missing.
+    pub(crate) fn missing(&self) -> u64 {
+        self.state().missing.reports()
+    }
+
+    /// It was tried to create what is missing.
+    pub(crate) fn tried(&self) {
+        self.state().missing.rest(Instant::now());
+    }
+
+    /// All topics are there, after so many reports.
+    pub(crate) fn found_all(&self, reports: u64) {
+        self.state().missing.found(reports);
+    }
+
+    /// The positions to store, if any has moved, and whether one has gone back.
+    pub(crate) fn moved(&self) -> Option<(TopicPartitionList, bool)> {
         let mut state = self.state();
-        std::mem::take(&mut state.moved).then(|| state.positions().unwrap_or_default())
+        let back = std::mem::take(&mut state.back);
+        std::mem::take(&mut state.moved).then(|| (state.positions().unwrap_or_default(), back))
     }
 
     /// All positions.
@@ -285,5 +323,40 @@ impl State {
             }
         }
         Ok(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+
+    use super::*;
+
+    fn group(code: Code) -> SubscribeError {
+        subscribe_error(Trouble::Group { topic: None, code })
+    }
+
+    fn is_trouble(found: &Found, kind: SubscribeErrorKind) -> bool {
+        matches!(found, Found::Trouble(error) if error.kind() == kind)
+    }
+
+    #[test]
+    fn a_topic_to_create_is_not_forgotten_over_other_trouble_or_a_try_that_ends_early() {
+        let shared = Shared::new(1, true);
+        shared.trouble(group(Code::UnknownTopicOrPartition));
+        shared.trouble(group(Code::GroupAuthorizationFailed));
+        assert!(matches!(shared.find(), Found::Missing));
+        assert!(is_trouble(&shared.find(), SubscribeErrorKind::Refused));
+        assert!(matches!(shared.find(), Found::Nothing(Some(_))), "it is tried again");
+        shared.found_all(shared.missing());
+        assert!(matches!(shared.find(), Found::Nothing(None)));
+    }
+
+    #[test]
+    fn a_topic_that_somebody_else_is_to_create_is_named() {
+        let shared = Shared::new(1, false);
+        shared.trouble(group(Code::UnknownTopicOrPartition));
+        assert!(is_trouble(&shared.find(), SubscribeErrorKind::Missing));
+        assert!(matches!(shared.find(), Found::Nothing(None)));
     }
 }

@@ -2,6 +2,7 @@ mod config;
 mod consumer;
 mod dead_letters;
 mod held;
+mod missing;
 mod partition;
 mod receipt;
 
@@ -11,8 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use outbox_core::{
-    BrokerConfigError, Delivery, SubscribeError, SubscribeErrorKind, Subscription, SubscriptionCapabilities,
-    Topic, Undecodable,
+    BrokerConfigError, Delivery, SubscribeError, Subscription, SubscriptionCapabilities, Topic, Undecodable,
 };
 use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
@@ -65,7 +65,7 @@ impl KafkaSubscription {
     /// [`BrokerConfigError`] if a value is out of its range, or librdkafka refuses it.
     pub fn new(config: KafkaSubscriptionConfig) -> Result<Self, BrokerConfigError> {
         let config = config.checked()?;
-        let shared = Shared::new(config.options.prefetch);
+        let shared = Shared::new(config.options.prefetch, config.creation.allowed);
         let topics: Vec<&str> = config.options.topics.iter().map(Topic::as_str).collect();
         let member = Member::join(&config.consumer(), config.cluster.servers(), &topics, &shared);
         Ok(Self {
@@ -92,6 +92,12 @@ impl KafkaSubscription {
         Delivery::new(message, None, Box::new(receipt)).from_source(source)
     }
 
+    async fn create_missing(&mut self) -> Result<(), SubscribeError> {
+        let checked = self.check().await;
+        self.shared.tried();
+        checked
+    }
+
     /// Creates what is missing, if that was asked for.
     async fn create(&self, topic: &str) -> Result<(), SubscribeError> {
         let deadline = std::time::Instant::now() + self.config.cluster.connect_timeout;
@@ -116,11 +122,7 @@ impl Subscription for KafkaSubscription {
         loop {
             match self.shared.find() {
                 Found::Delivery(held) => return Ok(self.delivery(held)),
-                Found::Trouble(error)
-                    if error.kind() == SubscribeErrorKind::Missing && self.config.creation.allowed =>
-                {
-                    self.check().await?;
-                }
+                Found::Missing => self.create_missing().await?,
                 Found::Trouble(error) => return Err(error),
                 Found::Closed => return Err(subscribe_error(Trouble::Closed)),
                 Found::Nothing(None) => self.shared.arrived.notified().await,
@@ -138,6 +140,7 @@ impl Subscription for KafkaSubscription {
         let Some(member) = &self.member else {
             return Err(subscribe_error(Trouble::Closed));
         };
+        let missing = self.shared.missing();
         for topic in &self.config.options.topics {
             let (client, name) = (member.client(), topic.as_str().to_owned());
             let patience = self.config.cluster.connect_timeout;
@@ -163,6 +166,7 @@ impl Subscription for KafkaSubscription {
                 }
             }
         }
+        self.shared.found_all(missing);
         Ok(())
     }
 

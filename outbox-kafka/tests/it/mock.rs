@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use outbox_core::{OrderingKey, OutboxMessage, PublishError, PublishErrorKind, Subscription as _, Transport};
 use outbox_kafka::{KafkaSubscription, KafkaTransport};
-use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as Err};
+use rdkafka::{Message as _, TopicPartitionList};
 
-use crate::fixture::read_topic;
+use crate::fixture::{client_config, read_topic};
 
 const TOPIC: &str = "orders";
 
@@ -378,6 +379,89 @@ async fn the_last_positions_are_stored_although_the_group_changes() {
         second.close(Duration::from_secs(10)).await.unwrap();
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_full_member_that_is_thrown_out_reads_again() {
+    in_time(async {
+        let mock = Mock::new();
+        let transport = mock.fresh("").await;
+        confirmed(&transport.publish(&keyed("k", 10)).await);
+        let servers = mock.cluster.bootstrap_servers();
+        let url = format!("kafka://{servers}?group=g&topics={TOPIC}&prefetch=1&redeliver_after=6s");
+        let mut reader = KafkaSubscription::connect(&url).await.unwrap();
+        let mut delivery = reader.next().await.unwrap();
+        // Between two heartbeats there is time enough to notice that there is no room, and to stop reading.
+        let heartbeats = [Err::RD_KAFKA_RESP_ERR_NO_ERROR, Err::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION];
+        mock.cluster.request_errors(RDKafkaApiKey::Heartbeat, &heartbeats);
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        while delivery.extend().await.is_ok() {
+            tick.tick().await;
+        }
+        // There is room before the partitions come back.
+        drop(delivery);
+        for _ in 0..10 {
+            reader.next().await.unwrap().ack().await.unwrap();
+        }
+        reader.close(Duration::from_secs(10)).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_committed_position_follows_a_log_that_is_read_again() {
+    in_time(async {
+        let mock = Mock::new();
+        let transport = mock.fresh("").await;
+        confirmed(&transport.publish(&keyed("k", 10)).await);
+        let servers = mock.cluster.bootstrap_servers();
+        let url = format!("kafka://{servers}?group=g&topics={TOPIC}&redeliver_after=6s");
+        let mut reader = KafkaSubscription::connect(&url).await.unwrap();
+        for _ in 0..5 {
+            reader.next().await.unwrap().ack().await.unwrap();
+        }
+        committed(&servers, 5).await;
+        let held = reader.next().await.unwrap();
+        for _ in 6..10 {
+            reader.next().await.unwrap().ack().await.unwrap();
+        }
+        // What a broker says that has less than was read before.
+        mock.cluster.request_errors(RDKafkaApiKey::Fetch, &[Err::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE]);
+        for _ in 0..3 {
+            reader.next().await.unwrap().ack().await.unwrap();
+        }
+        committed(&servers, 3).await;
+        for _ in 3..10 {
+            reader.next().await.unwrap().ack().await.unwrap();
+        }
+        committed(&servers, 10).await;
+        drop(held);
+        reader.close(Duration::from_secs(10)).await.unwrap();
+    })
+    .await;
+}
+
+/// Waits until a position is committed, of all partitions together.
+async fn committed(servers: &str, position: i64) {
+    let mut config = client_config(servers);
+    config.set("group.id", "g");
+    let waited = tokio::task::spawn_blocking(move || {
+        let client: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(TOPIC, 0, 2);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let found = client.committed_offsets(list.clone(), Duration::from_secs(5)).unwrap();
+            let sum: i64 =
+                found.elements().iter().filter_map(|of| of.offset().to_raw()).map(|of| of.max(0)).sum();
+            if sum == position {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sum} is committed, not {position}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    waited.await.unwrap();
 }
 
 #[tokio::test]

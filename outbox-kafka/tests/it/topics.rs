@@ -85,6 +85,45 @@ async fn a_diagnosis_names_what_is_missing_and_what_loses_messages() {
 
 #[cfg(feature = "subscription")]
 #[tokio::test]
+async fn a_missing_topic_is_created_although_calls_of_next_end_early_and_another_topic_is_read() {
+    use futures_util::FutureExt as _;
+    use outbox_core::Subscription as _;
+    use outbox_kafka::KafkaSubscription;
+
+    on_the_broker(async |servers, topic| {
+        let missing = format!("{topic}.missing");
+        create_topic(&servers, &topic, 1).await;
+        let kafka = KafkaTransport::connect(&format!("kafka://{servers}?batch_bytes=1")).await.unwrap();
+        assert!(kafka.publish(&keyed(&topic, 1, 1)).await.iter().all(Result::is_ok));
+        let url = format!("kafka://{servers}?group={topic}&topics={topic},{missing}&create=true");
+        let mut reader = KafkaSubscription::new(url.parse().unwrap()).unwrap();
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        // No call gets as far as to create anything, until the message of the topic that is there has come.
+        let first = loop {
+            match reader.next().now_or_never() {
+                Some(delivery) => break delivery.unwrap(),
+                None => drop(tick.tick().await),
+            }
+        };
+        first.ack().await.unwrap();
+        let publish = async {
+            while !kafka.publish(&keyed(&missing, 1, 1)).await.iter().all(Result::is_ok) {
+                tick.tick().await;
+            }
+        };
+        let (second, ()) = tokio::join!(reader.next(), publish);
+        let second = second.unwrap();
+        assert_eq!(second.message().unwrap().topic().as_str(), missing);
+        second.ack().await.unwrap();
+        // Before the topics go: librdkafka dies of what tansu says to a member that reads a deleted topic.
+        reader.close(Duration::from_secs(20)).await.unwrap();
+        delete_topics(&servers, &[&topic, &missing]).await;
+    })
+    .await;
+}
+
+#[cfg(feature = "subscription")]
+#[tokio::test]
 async fn members_share_partitions_and_each_key_keeps_its_order() {
     use std::collections::BTreeMap;
 
