@@ -132,7 +132,8 @@ macro_rules! through_the_gate {
             async fn settle(&self, fence: &Fence, outcomes: &[(RowId, Outcome)]) -> Result<Settled, StoreError> {
                 let replays = outcomes.iter().any(|(_, outcome)| *outcome == Outcome::Replay);
                 if replays && self.refuses_replays.load(Ordering::Relaxed) {
-                    return Err(StoreError::new(StoreErrorKind::Unavailable, "settle", "too much"));
+                    let refused = StoreError::new(StoreErrorKind::Unavailable, "settle", "too much");
+                    return Self::answer_after(self.settle_latency.unwrap_or_default(), Err(refused)).await;
                 }
                 let (gate, fence, outcomes) = (self.clone(), fence.clone(), outcomes.to_vec());
                 let sent = tokio::spawn(async move {

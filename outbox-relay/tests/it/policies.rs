@@ -216,6 +216,30 @@ async fn a_replay_that_can_not_be_written_keeps_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shard_is_handed_over_although_a_replay_can_not_be_written() {
+    let store = MemoryStore::with_shards(2);
+    let broker = plain_broker().with_behaviour(|_, _| Verdict::Fail(PublishErrorKind::Rejected));
+    let messages: Vec<_> = (0..20).map(|k| keyed(&format!("k{k}"), 0)).collect();
+    store.enqueue_all(&messages);
+    let mut gate = Gate::new(&store);
+    gate.settle_latency = Some(Duration::from_secs(12));
+    let first = relay_on(Arc::new(gate.clone()), Arc::new(Connection(broker.clone()))).await;
+    until("all keys are parked", || store.dead().len() == 20).await;
+    broker.set_behaviour(|_, _| Verdict::Accept);
+    gate.refuse_replays(true);
+    let ids: Vec<_> = messages.iter().map(|message| *message.id()).collect();
+    let settles = first.stats().settles;
+    store.request(&ids, OperatorAction::Replay).await.unwrap();
+    until("one is being written", || first.stats().settles > settles).await;
+    let second = relay(&store, &broker).await;
+    until("they share", || first.stats().shards == 1 && second.stats().shards == 1).await;
+    until("its requests are carried out", || !broker.delivered().is_empty()).await;
+    first.shutdown().await.unwrap();
+    drained(&second).await;
+    arrived(&broker, 20).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_relay_ends_although_a_replay_can_not_be_written() {
     let store = MemoryStore::new();
     let messages = [keyed("k", 0)];

@@ -102,6 +102,11 @@ impl Queue {
         let waiting = if requested { &mut self.requests } else { &mut self.settlements };
         settlements.append(waiting);
         *waiting = settlements;
+        if requested {
+            // A shard that is being handed over does not wait for them.
+            let leaving: Vec<ShardId> = self.leaving.iter().collect();
+            leaving.into_iter().for_each(|shard| self.forget_requests(shard));
+        }
     }
 
     /// Forgets what operators have asked for of a shard that goes to another relay, which reads it again.
