@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use outbox_core::{
-    Delivery, MessageHandler, MessageId, OrderingKey, OutboxMessage, Receipt, SubscribeError, Subscription,
+    Delivery, DeliverySource, MessageHandler, MessageId, OrderingKey, OutboxMessage, Receipt, SubscribeError,
+    Subscription,
 };
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -16,11 +17,15 @@ use super::config::Order;
 use super::error::ConsumerError;
 use super::handle::{Command, Trouble};
 use super::lanes::Lanes;
+use super::remembered::Remembered;
 use super::suspects::Suspects;
 use super::work::{Care, Ended, Item, Shared};
 
 /// How long the broker may take to be told that what waits is still wanted.
 const EXTEND_LIMIT: Duration = Duration::from_secs(5);
+
+/// When a copy comes again for which there is no room while its message waits.
+const COPY_PAUSE: Duration = Duration::from_secs(60);
 
 /// Receives, and decides which message is handled when. One task has all of it, so that nothing needs a lock; each try
 /// runs in a task of its own.
@@ -34,14 +39,19 @@ pub(super) struct Conductor<H> {
     /// Items of lanes that may wait for a time.
     most_blocked: usize,
     tries: JoinSet<Tried>,
-    /// The messages that are being tried.
-    trying: Vec<MessageId>,
-    /// What has come again while it is being tried.
+    /// The messages that wait or are being tried, each of them in one place.
+    here: HashSet<MessageId>,
+    /// Further copies of these. Each of them has its turn when the one before it is done with: two at a time would count
+    /// for each other, and use up each other's tries.
     copies: Vec<Item>,
     /// What is to be tried with nothing else under way. Its lanes stand still.
     for_alone: VecDeque<Item>,
     /// One of these is running.
     alone: bool,
+    /// Turns of others that come before the next of these: of what waited when the last of them had ended.
+    round: usize,
+    /// What was given up and could not be moved to the dead letters, and why it was given up.
+    unburied: Remembered<String>,
     settling: JoinSet<()>,
 }
 
@@ -49,7 +59,7 @@ pub(super) struct Conductor<H> {
 struct Tried {
     id: MessageId,
     key: Option<OrderingKey>,
-    source: Option<outbox_core::DeliverySource>,
+    source: Option<DeliverySource>,
     ended: Ended,
 }
 
@@ -70,10 +80,12 @@ impl<H: MessageHandler> Conductor<H> {
             suspects: Suspects::new(prefetch),
             most_blocked: (prefetch / 2).max(1),
             tries: JoinSet::new(),
-            trying: Vec::new(),
+            here: HashSet::new(),
             copies: Vec::new(),
             for_alone: VecDeque::new(),
             alone: false,
+            round: 0,
+            unburied: Remembered::new(),
             settling: JoinSet::new(),
         }
     }
@@ -119,11 +131,14 @@ impl<H: MessageHandler> Conductor<H> {
     }
 
     fn begin_tries(&mut self) {
+        // An earlier try that was counted and has not ended may just have failed: many of these, each as long as a handler
+        // may take, must not keep out all others.
         while !self.alone
-            && self.for_alone.is_empty()
+            && (self.for_alone.is_empty() || self.round > 0)
             && self.tries.len() < self.shared.config.concurrency
             && let Some(item) = self.lanes.pop()
         {
+            self.round = self.round.saturating_sub(1);
             if item.care == Care::Alone {
                 // Its try could not be counted before, and so was none.
                 self.for_alone.push_back(item);
@@ -142,14 +157,7 @@ impl<H: MessageHandler> Conductor<H> {
 
     fn begin(&mut self, mut item: Item) {
         let (id, key, source) = (*item.message.id(), self.key(&item.message), item.source.clone());
-        if self.trying.contains(&id) {
-            // A connection that was lost brings back what is still being tried, and has taken nothing down. It has its turn
-            // after that try: two at a time would count for each other, and use up each other's tries.
-            item.care = Care::None;
-            self.copies.push(item);
-            return;
-        }
-        self.trying.push(id);
+        item.given_up = self.unburied.get(&id).cloned();
         let shared = Arc::clone(&self.shared);
         self.tries.spawn(async move {
             let ended = AssertUnwindSafe(shared.work(item)).catch_unwind().await.unwrap_or_else(|_| {
@@ -195,10 +203,27 @@ impl<H: MessageHandler> Conductor<H> {
             Ok(message) => message,
             Err(reason) => return self.refuse(receipt, reason),
         };
-        let (tries, suspect) = self.suspects.look(message.id(), attempt, source.as_ref());
+        if attempt == Some(1) {
+            // Somebody has sent it in again, and wants it to be tried.
+            self.unburied.remove(message.id());
+        }
+        let expected = self.suspects.is_handed_back(message.id());
+        let (tries, care) = self.suspects.look(message.id(), attempt, source.as_ref());
         let key = self.key(&message);
-        let care = if suspect { Care::Count } else { Care::None };
-        let item = Item { message, receipt, source, tries, counted: false, care };
+        let item = Item {
+            message,
+            receipt,
+            attempt,
+            source,
+            tries,
+            counted: false,
+            care,
+            ahead: false,
+            given_up: None,
+        };
+        if !self.here.insert(*item.message.id()) {
+            return self.received_again(item, expected);
+        }
         if let Some(key) = &key
             && let Some(due) = self.lanes.blocked_until(key)
             && self.lanes.blocked() >= self.most_blocked
@@ -206,6 +231,48 @@ impl<H: MessageHandler> Conductor<H> {
             return self.hand_back(item, due.saturating_duration_since(Instant::now()));
         }
         self.lanes.push(key, item);
+    }
+
+    /// It waits here, or is being tried. A connection that was lost brings back what it had brought, and has taken nothing
+    /// down.
+    fn received_again(&mut self, mut item: Item, expected: bool) {
+        if expected {
+            // It was handed back as a copy, and stands for itself.
+            item.attempt = None;
+        }
+        if let Some(older) = self.waiting().find(|older| item.replaces(older)) {
+            return older.take_over(item);
+        }
+        item.care = Care::None;
+        self.copies.push(item);
+        self.make_room();
+    }
+
+    /// What is being tried may come again once each. Beyond that, copies take the room of what waits for a time.
+    fn make_room(&mut self) {
+        while self.copies.len() + self.lanes.blocked() > self.most_blocked + self.tries.len()
+            && let Some(copy) = self.copies.pop()
+        {
+            self.nack(copy, COPY_PAUSE);
+        }
+    }
+
+    /// A message is done with here. The next copy of it has its turn.
+    fn leaves(&mut self, id: &MessageId) {
+        self.here.remove(id);
+        if let Some(place) = self.copies.iter().position(|copy| copy.message.id() == id) {
+            let copy = self.copies.remove(place);
+            self.here.insert(*id);
+            self.lanes.push(self.key(&copy.message), copy);
+        }
+    }
+
+    /// What stays here goes on with the delivery that came while it was being tried, if its own was lost.
+    fn stays(&mut self, mut item: Item) -> Item {
+        for newer in self.copies.extract_if(.., |copy| copy.replaces(&item)).collect::<Vec<_>>() {
+            item.take_over(newer);
+        }
+        item
     }
 
     fn refuse(&mut self, receipt: Box<dyn Receipt>, reason: String) {
@@ -222,19 +289,41 @@ impl<H: MessageHandler> Conductor<H> {
 
     fn tried(&mut self, tried: Result<Tried, JoinError>) -> Result<(), ConsumerError> {
         let Tried { id, key, source, ended } = tried.map_err(|_| ConsumerError::Panicked)?;
-        if let Some(place) = self.trying.iter().position(|trying| *trying == id) {
-            self.trying.swap_remove(place);
+        let ended = match ended {
+            Ended::Again(item, pause) => Ended::Again(self.stays(item), pause),
+            Ended::Alone(item) => Ended::Alone(self.stays(item)),
+            ended => ended,
+        };
+        let was_alone = std::mem::take(&mut self.alone);
+        self.ended(id, key, source, ended);
+        self.make_room();
+        if was_alone {
+            self.round = self.lanes.ready();
         }
-        for copy in self.copies.extract_if(.., |copy| *copy.message.id() == id) {
-            // Also one that has another key, by a mistake: its lane stands still until it has been tried.
-            self.lanes.push(None, copy);
-        }
-        self.alone = false;
+        Ok(())
+    }
+
+    fn ended(
+        &mut self,
+        id: MessageId,
+        key: Option<OrderingKey>,
+        source: Option<DeliverySource>,
+        ended: Ended,
+    ) {
         match (ended, key) {
             (Ended::Settled { first }, key) => {
+                self.unburied.remove(&id);
+                self.leaves(&id);
                 if let Some(source) = source.filter(|_| first) {
                     self.suspects.survived(&source);
                 }
+                if let Some(key) = key {
+                    self.lanes.done(&key);
+                }
+            }
+            (Ended::Unburied(reason), key) => {
+                self.unburied.insert(id, reason);
+                self.leaves(&id);
                 if let Some(key) = key {
                     self.lanes.done(&key);
                 }
@@ -260,22 +349,32 @@ impl<H: MessageHandler> Conductor<H> {
                 }
             }
         }
-        Ok(())
     }
 
+    /// With all its copies: one that stayed would be tried meanwhile.
     fn hand_back(&mut self, item: Item, pause: Duration) {
-        self.shared.counters.handed_back.add(1);
-        if item.care == Care::None {
-            self.suspects.hand_back(*item.message.id(), item.tries);
+        let id = *item.message.id();
+        self.here.remove(&id);
+        self.nack(item, pause);
+        for copy in self.copies.extract_if(.., |copy| *copy.message.id() == id).collect::<Vec<_>>() {
+            self.nack(copy, pause);
         }
+    }
+
+    fn nack(&mut self, item: Item, pause: Duration) {
+        self.shared.counters.handed_back.add(1);
+        self.suspects.hand_back(*item.message.id(), item.tries, item.care);
         let shared = Arc::clone(&self.shared);
         self.settling.spawn(async move { shared.settled(item.receipt.nack(pause).await) });
     }
 
+    fn waiting(&mut self) -> impl Iterator<Item = &mut Item> {
+        self.lanes.iter_mut().chain(&mut self.copies).chain(&mut self.for_alone)
+    }
+
     /// Tells the broker that what waits is still wanted.
     async fn keep_alive(&mut self) {
-        let waiting = self.lanes.iter_mut().chain(&mut self.copies).chain(&mut self.for_alone);
-        let extended = join_all(waiting.map(|item| item.receipt.extend()));
+        let extended = join_all(self.waiting().map(|item| item.receipt.extend()));
         // Who is not told in time gives the message to somebody else, and the inbox knows what to do.
         let _ = timeout(EXTEND_LIMIT, extended).await;
     }

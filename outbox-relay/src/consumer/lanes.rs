@@ -180,6 +180,11 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// Items and lanes that have a turn.
+    pub(super) fn ready(&self) -> usize {
+        self.turns.len()
+    }
+
     /// Items that wait.
     pub(super) const fn waiting(&self) -> usize {
         self.waiting

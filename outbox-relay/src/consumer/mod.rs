@@ -6,6 +6,7 @@ mod config;
 mod error;
 mod handle;
 mod lanes;
+mod remembered;
 mod report;
 mod retention;
 mod router;

@@ -7,7 +7,7 @@ use ::metrics::SharedString;
 use futures_util::FutureExt;
 use outbox_core::{
     ConsumerName, DeliverySource, HandlerError, HandlerErrorKind, InboxAdmin, MessageHandler, OutboxMessage,
-    Processed, Receipt, StoreError, SubscribeError,
+    Processed, Receipt, StoreError, SubscribeError, dead_reason,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -35,6 +35,8 @@ pub(super) struct Shared<H> {
 pub(super) struct Item {
     pub(super) message: OutboxMessage,
     pub(super) receipt: Box<dyn Receipt>,
+    /// How often it was handed out, if the broker counts.
+    pub(super) attempt: Option<u32>,
     pub(super) source: Option<DeliverySource>,
     /// Tries that are known to have failed.
     pub(super) tries: u32,
@@ -42,6 +44,34 @@ pub(super) struct Item {
     pub(super) counted: bool,
     /// How carefully it is to be tried.
     pub(super) care: Care,
+    /// The count in the database holds its next try already: that of one that was none could not be taken back.
+    pub(super) ahead: bool,
+    /// It was given up before for this reason, and could not be moved to the dead letters.
+    pub(super) given_up: Option<String>,
+}
+
+impl Item {
+    /// Whether the broker has handed out the same once more, and not another copy of the message: the older delivery is
+    /// over, or stands for the same as this one.
+    pub(super) fn replaces(&self, older: &Self) -> bool {
+        self.message.id() == older.message.id()
+            && match (self.attempt, older.attempt, &self.source, &older.source) {
+                (Some(newer), Some(older), ..) => newer > older,
+                (None, None, Some(newer), Some(older)) => {
+                    newer.topic == older.topic
+                        && newer.partition == older.partition
+                        && newer.assignment != older.assignment
+                }
+                _ => false,
+            }
+    }
+
+    /// Takes the delivery that replaces its own, which is dropped: to settle it would settle nothing, or the same.
+    pub(super) fn take_over(&mut self, newer: Self) {
+        self.receipt = newer.receipt;
+        self.attempt = newer.attempt;
+        self.source = newer.source;
+    }
 }
 
 /// How carefully something is to be tried.
@@ -66,6 +96,8 @@ pub(super) enum Ended {
     Again(Item, Duration),
     /// It is to be tried alone.
     Alone(Item),
+    /// It was given up for this reason, and could not be moved to the dead letters: it comes again.
+    Unburied(String),
 }
 
 /// No pause is longer, whoever asks for it: a clock has an end.
@@ -94,6 +126,9 @@ impl<H: MessageHandler> Shared<H> {
         if outbox_core::sabotage::is("ack-before-commit") {
             let receipt = std::mem::replace(&mut item.receipt, Box::new(super::sabotage::Nothing));
             self.settled(receipt.ack().await);
+        }
+        if let Some(reason) = item.given_up.take() {
+            return self.give_up(item, &reason).await;
         }
         let care = std::mem::replace(&mut item.care, Care::None);
         if care != Care::None {
@@ -126,7 +161,7 @@ impl<H: MessageHandler> Shared<H> {
         match self.handle(&mut item).await {
             Verdict::Done(Processed::Busy) => {
                 self.counters.busy.add(1);
-                self.no_try(item, counted, self.config.busy_pause).await
+                self.no_try(item, care, self.config.busy_pause).await
             }
             Verdict::Done(done) => {
                 let counter = match done {
@@ -146,7 +181,7 @@ impl<H: MessageHandler> Shared<H> {
             Verdict::Unavailable(pause, reason) => {
                 self.counters.unavailable.add(1);
                 tracing::warn!(consumer = %self.name, message = %item.message.id(), "not handled now: {reason}");
-                self.no_try(item, counted, pause).await
+                self.no_try(item, care, pause).await
             }
             Verdict::Failed(reason) => {
                 self.counters.failed.add(1);
@@ -180,10 +215,11 @@ impl<H: MessageHandler> Shared<H> {
         Ended::Again(item, pause)
     }
 
-    /// What was counted before it began, and was no try after all.
-    async fn no_try(&self, mut item: Item, counted: bool, pause: Duration) -> Ended {
-        if counted {
+    /// It was no try after all, and so it has not shown either that the process survives one: a suspect stays one.
+    async fn no_try(&self, mut item: Item, care: Care, pause: Duration) -> Ended {
+        if care != Care::None {
             self.retract(&mut item).await;
+            item.care = care;
         }
         Ended::Again(item, pause.min(LONGEST_PAUSE))
     }
@@ -195,7 +231,9 @@ impl<H: MessageHandler> Shared<H> {
         };
         let retracted = inbox.retract_attempt(&self.name, item.message.id());
         if let Err(error) = self.keeping(&mut *item.receipt, retracted).await {
-            tracing::warn!(consumer = %self.name, message = %item.message.id(), "a try too many is counted: {error}");
+            // Left to add up, these would give it up without a failure.
+            item.ahead = true;
+            tracing::warn!(consumer = %self.name, message = %item.message.id(), "its next try is counted already: {error}");
         }
     }
 
@@ -212,6 +250,10 @@ impl<H: MessageHandler> Shared<H> {
             item.tries = item.tries.saturating_add(1);
             return Ok(Counted::Tries);
         };
+        if std::mem::take(&mut item.ahead) {
+            item.tries = item.tries.saturating_add(1);
+            return Ok(Counted::Tries);
+        }
         item.counted = true;
         let counted = inbox.count_attempt(&self.name, item.message.id());
         match self.keeping(&mut *item.receipt, counted).await? {
@@ -282,7 +324,7 @@ impl<H: MessageHandler> Shared<H> {
         self.settled(item.receipt.ack().await);
     }
 
-    /// Moves a message to the dead letters. If that fails it comes again, with all its tries behind it.
+    /// Moves a message to the dead letters. If that fails it comes again, and goes there without another try.
     async fn give_up(&self, item: Item, reason: &str) -> Ended {
         let (id, topic) = (*item.message.id(), item.message.topic().clone());
         tracing::error!(consumer = %self.name, message = %id, topic = %topic, "to the dead letters: {reason}");
@@ -292,8 +334,13 @@ impl<H: MessageHandler> Shared<H> {
             // Whoever sends it back in wants it to be tried.
             self.forget(&id).await;
         }
+        let ended = if buried.is_ok() {
+            Ended::Settled { first: true }
+        } else {
+            Ended::Unburied(dead_reason(reason))
+        };
         self.settled(buried);
-        Ended::Settled { first: true }
+        ended
     }
 
     async fn forget(&self, id: &outbox_core::MessageId) {

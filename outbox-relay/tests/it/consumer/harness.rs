@@ -92,7 +92,10 @@ async fn obey(seen: &Arc<Seen>, message: &OutboxMessage) -> Result<Processed, Ha
         ["busy", times] if attempt <= times.parse::<usize>()? => return Ok(Processed::Busy),
         ["busy", _] => {}
         ["skips"] => return Ok(Processed::Skipped),
-        ["hangs"] | ["kills"] => std::future::pending().await,
+        ["kills", "or-is-away"] if attempt.is_multiple_of(2) => {
+            return Err(HandlerError::unavailable(Duration::from_secs(2), "the bank is closed"));
+        }
+        ["hangs"] | ["kills", ..] => std::future::pending().await,
         ["waits"] => seen.until(|seen| seen.open.load(Ordering::Relaxed)).await,
         _ => panic!("what is {payload:?}?"),
     }
@@ -199,8 +202,12 @@ impl World {
     }
 
     pub(super) fn consumer_of(&self, subscription: Box<dyn Subscription>) -> Consumer<impl MessageHandler> {
+        self.without_inbox(subscription).inbox(self.counts.clone())
+    }
+
+    pub(super) fn without_inbox(&self, subscription: Box<dyn Subscription>) -> Consumer<impl MessageHandler> {
         let name = ConsumerName::new(GROUP).unwrap();
-        Consumer::new(name, subscription, handler(Arc::clone(&self.seen), obey)).inbox(self.counts.clone())
+        Consumer::new(name, subscription, handler(Arc::clone(&self.seen), obey))
     }
 
     pub(super) fn start(&self) -> ConsumerHandle {

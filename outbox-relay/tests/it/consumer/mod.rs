@@ -6,4 +6,5 @@ mod metrics;
 mod order;
 mod outcomes;
 mod refusals;
+mod scripted;
 mod watched;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::harness::{World, until};
+use super::watched::Watched;
 
 #[tokio::test(start_paused = true)]
 async fn every_message_is_handled_and_acknowledged() {
@@ -121,6 +122,30 @@ async fn what_is_rejected_is_given_up_at_once() {
     until(&consumer, |stats| stats.dead == 1).await;
     assert_eq!(world.reasons(), [("rejects".to_owned(), "not an order".to_owned())]);
     assert_eq!(consumer.shutdown().await.unwrap().failed, 1);
+}
+
+/// Also where its partition is trusted by then, or its tries are not counted.
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_moved_to_the_dead_letters_is_not_tried_meanwhile() {
+    for log in [false, true] {
+        let world = World { log, prefetch: Some(2), ..World::default() };
+        let subscription = Watched::new(world.subscription());
+        let watched = subscription.counted();
+        watched.unburied.store(20, Ordering::Relaxed);
+        let consumer = world.consumer_of(Box::new(subscription)).configure(|config| {
+            config.concurrency = 2;
+            config.retry.max_attempts = 2;
+        });
+        let consumer = consumer.start().unwrap();
+        world.publish(&["ok/1", "ok/2", "rejects/a1@a", "ok/a2@a", "fails 99/b"]).await;
+        until(&consumer, |stats| stats.dead == 2).await;
+        let stats = consumer.shutdown().await.unwrap();
+        assert_eq!((stats.applied, stats.failed, stats.settle_errors), (3, 3, 20), "log: {log}");
+        let mut reasons: Vec<String> = world.reasons().into_iter().map(|(_, reason)| reason).collect();
+        reasons.sort();
+        assert_eq!(reasons, ["given up after 2 tries: no such account", "not an order"]);
+        assert_eq!(world.counts.len(), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use outbox_core::{Delivery, Receipt, SubscribeError, Subscription, SubscriptionCapabilities};
+use outbox_core::{
+    Delivery, Receipt, SubscribeError, SubscribeErrorKind, Subscription, SubscriptionCapabilities,
+};
+
+/// When comes again what could not be moved to the dead letters.
+const BURY_PAUSE: Duration = Duration::from_secs(5);
 
 /// What was counted.
 #[derive(Default)]
@@ -14,6 +19,8 @@ pub(super) struct Counted {
     pub(super) open_at_close: AtomicUsize,
     /// How often the broker was told that a delivery is still wanted.
     pub(super) extended: AtomicUsize,
+    /// Dead letters to come that can't be written.
+    pub(super) unburied: AtomicUsize,
 }
 
 pub(super) struct Watched {
@@ -54,10 +61,12 @@ impl Subscription for Watched {
 
     async fn next(&mut self) -> Result<Delivery, SubscribeError> {
         let delivery = self.inner.next().await?;
-        let attempt = delivery.attempt();
+        let (attempt, source) = (delivery.attempt(), delivery.source().cloned());
         let (message, inner) = delivery.into_parts();
         let (counted, open) = (self.counted(), Arc::clone(&self.open));
-        Ok(Delivery::new(message, attempt, Box::new(WatchedReceipt { inner, counted, _open: open })))
+        let delivery =
+            Delivery::new(message, attempt, Box::new(WatchedReceipt { inner, counted, _open: open }));
+        Ok(source.into_iter().fold(delivery, Delivery::from_source))
     }
 
     async fn check(&mut self) -> Result<(), SubscribeError> {
@@ -81,6 +90,11 @@ impl Receipt for WatchedReceipt {
     }
 
     async fn dead_letter(self: Box<Self>, reason: &str) -> Result<(), SubscribeError> {
+        let fewer = |left: usize| left.checked_sub(1);
+        if self.counted.unburied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok() {
+            self.inner.nack(BURY_PAUSE).await?;
+            return Err(SubscribeError::new(SubscribeErrorKind::Missing, "there is no such queue"));
+        }
         self.inner.dead_letter(reason).await
     }
 

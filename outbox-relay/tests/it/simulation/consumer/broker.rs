@@ -454,8 +454,10 @@ impl Receipt for MemberReceipt {
     }
 
     async fn dead_letter(self: Box<Self>, reason: &str) -> Result<(), SubscribeError> {
-        self.broker.ledger.given_up(&self.id);
-        self.settle(Settlement::Dead(reason)).await
+        self.broker.ledger.given_up(self.member, &self.id);
+        self.settle(Settlement::Dead(reason)).await?;
+        self.broker.ledger.knows_it_is_buried(self.member, &self.id);
+        Ok(())
     }
 
     async fn extend(&mut self) -> Result<(), SubscribeError> {

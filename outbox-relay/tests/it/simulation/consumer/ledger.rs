@@ -31,6 +31,8 @@ struct Book {
     running: HashMap<usize, Vec<MessageId>>,
     crashed: HashMap<usize, bool>,
     stopping: HashSet<usize>,
+    /// What each member gave up, and could not move to the dead letters.
+    unburied: HashSet<(usize, MessageId)>,
     order_lost: bool,
     broken: Option<String>,
     history: Option<Fingerprint>,
@@ -137,6 +139,10 @@ impl Ledger {
             let text = format!("{} and {} at once", book.messages[other].name, book.messages[&id].name);
             book.breaks(text);
         }
+        if book.unburied.contains(&(member, id)) {
+            let text = format!("member {member} tries {}, which it gave up", book.messages[&id].name);
+            book.breaks(text);
+        }
         book.running.entry(member).or_default().push(id);
         let record = book.record(&id);
         record.tries += 1;
@@ -237,8 +243,15 @@ impl Ledger {
     }
 
     /// A member wants a message to go to the dead letters.
-    pub(super) fn given_up(&self, id: &MessageId) {
-        self.book().record(id).given_up = true;
+    pub(super) fn given_up(&self, member: usize, id: &MessageId) {
+        let mut book = self.book();
+        book.record(id).given_up = true;
+        book.unburied.insert((member, *id));
+    }
+
+    /// It was told that the message is there. A log may bring it back all the same.
+    pub(super) fn knows_it_is_buried(&self, member: usize, id: &MessageId) {
+        self.book().unburied.remove(&(member, *id));
     }
 
     /// It is there.
