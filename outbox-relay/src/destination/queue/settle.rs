@@ -34,6 +34,10 @@ impl Queue {
         if let Some(rows) = self.per_shard.get_mut(usize::from(request.shard)) {
             *rows += 1;
         }
+        if outcome == Outcome::Discard {
+            // Where its try is counted and its row to be read again, it will not be.
+            self.careful.finished(&request.id);
+        }
         let awaited_by = request.key.as_ref().filter(|key| self.release(key, request)).cloned();
         self.requests.push(Settlement { row, shard, epoch, outcome, awaited_by, size: 0 });
         true
@@ -169,4 +173,48 @@ fn take(waiting: &mut Vec<Settlement>, owned: &Owned, most: usize) -> Vec<Settle
     }
     let rest = waiting.split_off(most);
     std::mem::replace(waiting, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use outbox_core::{OutboxMessage, RowId, StoredMessage};
+
+    use super::*;
+    use crate::destination::queue::QueuePolicy;
+    use crate::policy::{RetryPolicy, TopicPolicies};
+
+    #[test]
+    fn a_message_that_is_discarded_is_not_awaited() {
+        let policy = QueuePolicy {
+            retry: RetryPolicy::default(),
+            on_dead: TopicPolicies::default(),
+            pipelined_order: false,
+            window_per_key: 1,
+            window_rows: 1,
+        };
+        let mut queue = Queue::new(policy, fastrand::Rng::with_seed(0), Arc::default());
+        let shard = 1;
+        queue.gain(8, shard, 3, true);
+        let message = OutboxMessage::bytes("orders", "1").unwrap().build().unwrap();
+        let id = *message.id();
+        queue.admit(StoredMessage::fresh(7, shard, message));
+        assert!(queue.next_batch(1).is_empty(), "its try is counted first");
+        let begun = queue.take_settlements(1);
+        queue.settled(begun);
+        assert!(queue.awaits_deferred_row());
+        let action = OperatorAction::Discard;
+        let (row, key) = (RowId::deferred(1), None);
+        assert!(queue.carry_out(&OperatorRequest {
+            row,
+            shard,
+            id,
+            key,
+            parked: false,
+            stops_key: false,
+            action
+        }));
+        assert!(!queue.awaits_deferred_row());
+    }
 }
