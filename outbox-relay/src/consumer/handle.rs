@@ -66,7 +66,8 @@ impl ConsumerHandle {
         (self.stats)()
     }
 
-    /// Why nothing can be received at the moment; `None` if all is well.
+    /// What went wrong with the broker since the last delivery; `None` if nothing did. Where messages are rare it may be over
+    /// long ago.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
