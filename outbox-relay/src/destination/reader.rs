@@ -22,8 +22,6 @@ pub(crate) struct Reader {
     cursor: Seq,
     /// The furthest that the cursor has been: what is read for the first time below it is late.
     furthest: Seq,
-    /// Set when the cursor goes back while a read is under way, whose end must then not move it forward.
-    rewound: bool,
     /// Whether the last look forward found the end.
     at_end: bool,
     low: LowMark,
@@ -98,7 +96,6 @@ impl Reader {
         Self {
             cursor: 0,
             furthest: 0,
-            rewound: false,
             at_end: false,
             low: LowMark::new(config.late_commits, now),
             sweep: None,
@@ -120,7 +117,6 @@ impl Reader {
         self.furthest = 0;
         self.sweep = None;
         self.backstop = None;
-        self.rewound = true;
         self.at_end = false;
         self.due_after = None;
         self.due_check_at = now;
@@ -229,23 +225,17 @@ impl Reader {
         .unwrap_or(self.due_check_at)
     }
 
-    /// A read begins; from here on a rewind means it.
+    /// A read begins.
     pub(crate) fn begins(&mut self, now: Instant) {
-        self.rewound = false;
         self.low.begins(now);
     }
 
     /// These rows were read forward from here, and nothing below them was looked at.
     pub(crate) fn saw(&mut self, after: Seq, seqs: impl Iterator<Item = Seq>) {
-        if !self.rewound {
-            self.low.saw(after, seqs);
-        }
+        self.low.saw(after, seqs);
     }
 
     pub(crate) fn fresh_read(&mut self, last: Option<Seq>, more: bool) {
-        if self.rewound {
-            return;
-        }
         if let Some(last) = last {
             self.cursor = self.cursor.max(last);
             self.furthest = self.furthest.max(last);
@@ -384,8 +374,6 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RetryPolicy;
-    use crate::destination::queue::QueuePolicy;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -423,24 +411,13 @@ mod tests {
         matches!(reader.look_forward(), Look::Fresh { low: Some(_), .. })
     }
 
-    fn no_rows() -> Queue {
-        let policy = QueuePolicy {
-            retry: RetryPolicy::default(),
-            on_dead: Default::default(),
-            pipelined_order: false,
-            window_per_key: 1,
-            window_rows: 1,
-        };
-        Queue::new(policy, fastrand::Rng::with_seed(1), Default::default())
-    }
-
     #[test]
     fn before_the_first_read_a_mark_says_below_what_nothing_is_late() {
         let now = Instant::now();
         let mut reader = reader(now);
         mark(&mut reader, 500, Duration::ZERO, now);
         assert_eq!(reader.next_look(now, 1), Some(Look::Sweep { after: 0, upto: 0 }), "nothing was read yet");
-        reader.swept(&[], &no_rows(), now);
+        reader.swept(&[], &Queue::for_tests(), now);
         assert_eq!(reader.next_look(now, 1), None);
         read(&mut reader, &[2, 9, 500], true, now);
         assert!(!looks_back(&reader));
@@ -454,7 +431,7 @@ mod tests {
         let mut reader = reader(now);
         mark(&mut reader, 2, Duration::ZERO, now);
         reader.next_look(now, 1);
-        reader.swept(&[], &no_rows(), now);
+        reader.swept(&[], &Queue::for_tests(), now);
         read(&mut reader, &[1, 3, 4], false, now);
         read(&mut reader, &[5, 6], false, now);
         assert!(!looks_back(&reader));
@@ -471,7 +448,7 @@ mod tests {
         let mut reader = reader(now);
         mark(&mut reader, 0, SECOND / 100, now);
         reader.next_look(now, 1);
-        reader.swept(&[], &no_rows(), now);
+        reader.swept(&[], &Queue::for_tests(), now);
         read(&mut reader, &[5, 6], false, now);
         assert_eq!(reader.next_look(now + SECOND / 2, 1), None, "this is no backlog");
         read(&mut reader, &[9, 12], true, now);
@@ -479,7 +456,7 @@ mod tests {
         let now = now + SECOND / 2;
         mark(&mut reader, 10, Duration::ZERO, now);
         assert_eq!(reader.next_look(now, 1), Some(Look::Sweep { after: 0, upto: 12 }));
-        reader.swept(&[], &no_rows(), now);
+        reader.swept(&[], &Queue::for_tests(), now);
         assert_eq!(reader.next_look(now, 1), None, "another one has to wait for a read");
         read(&mut reader, &[14], true, now);
         mark(&mut reader, 20, Duration::ZERO, now);

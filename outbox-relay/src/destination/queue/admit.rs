@@ -108,24 +108,13 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use outbox_core::MessageId;
 
     use super::*;
-    use crate::destination::queue::QueuePolicy;
-    use crate::policy::{RetryPolicy, TopicPolicies};
 
     #[test]
     fn what_was_read_of_a_lost_shard_holds_no_key() {
-        let policy = QueuePolicy {
-            retry: RetryPolicy::default(),
-            on_dead: TopicPolicies::default(),
-            pipelined_order: false,
-            window_per_key: 1,
-            window_rows: 1,
-        };
-        let mut queue = Queue::new(policy, fastrand::Rng::with_seed(0), Arc::default());
+        let mut queue = Queue::for_tests();
         let key = OrderingKey::new("k").unwrap();
         let retrying = || {
             let state = HoldState::Retrying { head: MessageId::new(), seq: 7 };

@@ -140,6 +140,19 @@ impl Queue {
         }
     }
 
+    /// An empty one with the usual policies.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        let policy = QueuePolicy {
+            retry: RetryPolicy::default(),
+            on_dead: TopicPolicies::default(),
+            pipelined_order: false,
+            window_per_key: 1,
+            window_rows: 1,
+        };
+        Self::new(policy, fastrand::Rng::with_seed(0), Arc::default())
+    }
+
     pub(crate) fn owned(&self) -> &Owned {
         &self.owned
     }

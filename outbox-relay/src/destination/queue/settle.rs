@@ -177,24 +177,13 @@ fn take(waiting: &mut Vec<Settlement>, owned: &Owned, most: usize) -> Vec<Settle
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use outbox_core::{OutboxMessage, RowId, StoredMessage};
 
     use super::*;
-    use crate::destination::queue::QueuePolicy;
-    use crate::policy::{RetryPolicy, TopicPolicies};
 
     #[test]
     fn a_message_that_is_discarded_is_not_awaited() {
-        let policy = QueuePolicy {
-            retry: RetryPolicy::default(),
-            on_dead: TopicPolicies::default(),
-            pipelined_order: false,
-            window_per_key: 1,
-            window_rows: 1,
-        };
-        let mut queue = Queue::new(policy, fastrand::Rng::with_seed(0), Arc::default());
+        let mut queue = Queue::for_tests();
         let shard = 1;
         queue.gain(8, shard, 3, true);
         let message = OutboxMessage::bytes("orders", "1").unwrap().build().unwrap();
